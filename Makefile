@@ -1,0 +1,62 @@
+# The one list of commands. `make serve` and `make test` work on a fresh machine with Python 3.11+ and make.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+# ONNX Runtime for CUDA where an NVIDIA GPU answers, the plain one (a tenth of its size) elsewhere. Never both.
+RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+
+SERVE_ENV := .venv-serve
+TEST_ENV := .venv
+TORCHLESS_ENV := .venv-torchless
+PROJECT := pyproject.toml client/pyproject.toml
+
+.PHONY: serve test test-all test-torchless lint format train-env clean help
+
+help:  ## Say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
+
+serve: $(SERVE_ENV)/.installed  ## Serve the shipped models and ./model_repository on http://HOST:PORT
+	LATENT_CODES_HOST=$(HOST) LATENT_CODES_PORT=$(PORT) $(SERVE_ENV)/bin/python -m service
+
+test: test-all test-torchless  ## Pass all tests, with torch and, those that need none, without
+
+test-all: $(TEST_ENV)/.installed
+	$(TEST_ENV)/bin/python -m pytest
+
+# The service, the contract and the client must work where torch was never installed.
+test-torchless: $(TORCHLESS_ENV)/.installed
+	$(TORCHLESS_ENV)/bin/python -m pytest tests/models tests/service tests/client
+
+lint: $(TEST_ENV)/.installed  ## Check style, types and who imports whom
+	$(TEST_ENV)/bin/ruff check .
+	$(TEST_ENV)/bin/ruff format --check .
+	$(TEST_ENV)/bin/mypy
+	$(TEST_ENV)/bin/lint-imports
+
+format: $(TEST_ENV)/.installed  ## Format the code
+	$(TEST_ENV)/bin/ruff format .
+	$(TEST_ENV)/bin/ruff check --fix .
+
+train-env: $(TEST_ENV)/.installed  ## Make the environment that `python -m training` runs in
+
+clean:  ## Remove the environments and caches
+	rm -rf .venv .venv-* .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+
+$(SERVE_ENV)/.installed: $(PROJECT)
+	$(call make_env,$(SERVE_ENV),'.[serve,$(RUNTIME)]')
+
+$(TEST_ENV)/.installed: $(PROJECT)
+	$(call make_env,$(TEST_ENV),'.[serve,cpu,train]' -e ./client --group lint --group test --group test-training)
+
+$(TORCHLESS_ENV)/.installed: $(PROJECT)
+	$(call make_env,$(TORCHLESS_ENV),'.[serve,cpu]' -e ./client --group test)
+
+define make_env
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; say which to use with: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear $(1)
+	$(1)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(1)/bin/python -m pip install --quiet --editable $(2)
+	@touch $@
+endef
