@@ -1,0 +1,74 @@
+"""The latent variables: how many, of which kind, and the laws over their codes.
+
+Shapes, here and in every module of this package: B rows, N latents, K categories, D input values; `*latent` is N for
+binary and N, K for categorical latents. A *code as a tensor* is float: 0 or 1 a bit, or one-hot over K, so that it
+can be fed to a decoder and differentiated through; `indices` are the integers it stands for.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.distributions import Bernoulli, Distribution, OneHotCategorical
+
+from models.codes import CodeLayout
+from models.manifest import Kind
+from models.noise import NoiseName
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentConfig:
+    """`num_latents` Bernoulli bits, or as many categorical variables of `num_categories` values."""
+
+    kind: Kind = "binary"
+    num_latents: int = 32
+    num_categories: int = 2
+
+    def __post_init__(self) -> None:
+        CodeLayout(self.num_latents, self.num_categories)
+        if self.kind == "binary" and self.num_categories != 2:
+            raise ValueError(
+                f"num_categories: expected 2 for binary latents, got {self.num_categories}; "
+                'for more categories set latent.kind = "categorical"'
+            )
+
+    @property
+    def layout(self) -> CodeLayout:
+        return CodeLayout(self.num_latents, self.num_categories)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row of logits, noise, relaxed values and codes as tensors."""
+        return (self.num_latents,) if self.kind == "binary" else (self.num_latents, self.num_categories)
+
+    @property
+    def noise(self) -> NoiseName:
+        """The standard noise whose perturbation of the logits samples the posterior exactly."""
+        return "logistic" if self.kind == "binary" else "gumbel"
+
+    def law(self, logits: Float[Tensor, "... *latent"]) -> Distribution:
+        """The mean-field law with these logits; events are single latents, so `log_prob` has shape [..., N]."""
+        if self.kind == "binary":
+            return Bernoulli(logits=logits, validate_args=False)
+        return OneHotCategorical(logits=logits, validate_args=False)
+
+    def most_probable(self, scores: Float[Tensor, "... *latent"]) -> Float[Tensor, "... *latent"]:
+        """The code with the highest scores, as a tensor: `[scores > 0]`, or one-hot of the (first) arg max.
+
+        Applied to logits it is the mode; applied to logits plus standard noise, an exact sample (Gumbel-max).
+        """
+        if self.kind == "binary":
+            return (scores > 0).to(scores.dtype)
+        return F.one_hot(scores.argmax(dim=-1), self.num_categories).to(scores.dtype)
+
+    def indices(self, codes: Float[Tensor, "... *latent"]) -> Int[Tensor, "... N"]:
+        """The integers a code as a tensor stands for. Inverse of `from_indices`."""
+        return codes.long() if self.kind == "binary" else codes.argmax(dim=-1)
+
+    def from_indices(self, indices: Int[Tensor, "... N"]) -> Float[Tensor, "... *latent"]:
+        """Codes as tensors, float32. Inverse of `indices`."""
+        if self.kind == "binary":
+            return indices.float()
+        return F.one_hot(indices.long(), self.num_categories).float()

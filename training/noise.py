@@ -1,0 +1,28 @@
+"""Standard noise for training, drawn in float32 whatever the model's dtype.
+
+Low-precision uniforms are 0 often enough to matter (2 in 1000 in bfloat16), and then the noise is infinite; worse,
+they cannot reach the tails, so rare categories are never drawn. Training draws from a `torch.Generator` on the
+model's device; the noise of served codes is keyed by seed and row instead (`models.noise`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.noise import NoiseName
+
+_TINY = torch.finfo(torch.float32).tiny
+# torch.rand gives multiples of 2^-24, 0 among them, which stands for the interval up to 2^-24: take its middle.
+_HALF_CELL = 2.0**-25
+
+
+def draw(noise: NoiseName, shape: Sequence[int], generator: torch.Generator) -> Float[Tensor, "..."]:
+    """Independent Gumbel(0, 1) or Logistic(0, 1) noise in float32 on the generator's device; always finite."""
+    if noise == "gumbel":
+        # An exponential variable is -log of a uniform without ever forming the uniform: right in both tails.
+        waiting = torch.empty(*shape, device=generator.device).exponential_(generator=generator)
+        return -waiting.clamp_min(_TINY).log()
+    uniform = torch.rand(*shape, device=generator.device, generator=generator).clamp_min(_HALF_CELL)
+    return torch.logit(uniform)
