@@ -7,7 +7,6 @@ can be fed to a decoder and differentiated through; `indices` are the integers i
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -48,13 +47,13 @@ class LatentConfig:
         """The standard noise whose perturbation of the logits samples the posterior exactly."""
         return "logistic" if self.kind == "binary" else "gumbel"
 
-    def law(self, logits: Float[Tensor, "... *latent"]) -> Distribution:
+    def law(self, logits: Float[Tensor, "*batch_latent"]) -> Distribution:
         """The mean-field law with these logits; events are single latents, so `log_prob` has shape [..., N]."""
         if self.kind == "binary":
             return Bernoulli(logits=logits, validate_args=False)
         return OneHotCategorical(logits=logits, validate_args=False)
 
-    def most_probable(self, scores: Float[Tensor, "... *latent"]) -> Float[Tensor, "... *latent"]:
+    def most_probable(self, scores: Float[Tensor, "*batch_latent"]) -> Float[Tensor, "*batch_latent"]:
         """The code with the highest scores, as a tensor: `[scores > 0]`, or one-hot of the (first) arg max.
 
         Applied to logits it is the mode; applied to logits plus standard noise, an exact sample (Gumbel-max).
@@ -63,11 +62,11 @@ class LatentConfig:
             return (scores > 0).to(scores.dtype)
         return F.one_hot(scores.argmax(dim=-1), self.num_categories).to(scores.dtype)
 
-    def indices(self, codes: Float[Tensor, "... *latent"]) -> Int[Tensor, "... N"]:
+    def indices(self, codes: Float[Tensor, "*batch_latent"]) -> Int[Tensor, "... N"]:
         """The integers a code as a tensor stands for. Inverse of `from_indices`."""
         return codes.long() if self.kind == "binary" else codes.argmax(dim=-1)
 
-    def from_indices(self, indices: Int[Tensor, "... N"]) -> Float[Tensor, "... *latent"]:
+    def from_indices(self, indices: Int[Tensor, "... N"]) -> Float[Tensor, "*batch_latent"]:
         """Codes as tensors, float32. Inverse of `indices`."""
         if self.kind == "binary":
             return indices.float()

@@ -15,7 +15,7 @@ class BernoulliLikelihood:
     name = "bernoulli"
 
     def log_prob(self, outputs: Float[Tensor, "B D"], inputs: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
-        """log p(inputs | code) in nats, summed over D."""
+        """Log-likelihood, log p(inputs | code) in nats, summed over D."""
         return -F.binary_cross_entropy_with_logits(outputs, inputs, reduction="none").sum(dim=-1)
 
     def mean(self, outputs: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:

@@ -40,7 +40,7 @@ class DiscreteVAE(nn.Module):
         return self.latent.law(self.encoder(inputs))
 
     def log_likelihood(self, inputs: Float[Tensor, "B D"], codes: Float[Tensor, "B *latent"]) -> Float[Tensor, " B"]:
-        """log p(x|z) in nats."""
+        """Log-likelihood, log p(x|z) in nats."""
         return self.likelihood.log_prob(self.decoder(codes), inputs)
 
     def reconstruction(self, codes: Float[Tensor, "B *latent"]) -> Float[Tensor, "B D"]:

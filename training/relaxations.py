@@ -17,8 +17,8 @@ from models.manifest import Kind
 
 
 def relax(
-    scores: Float[Tensor, "... *latent"], relaxation_temperature: Float[Tensor, "*#dims"], kind: Kind
-) -> Float[Tensor, "... *latent"]:
+    scores: Float[Tensor, "*batch_latent"], relaxation_temperature: Float[Tensor, "..."], kind: Kind
+) -> Float[Tensor, "*batch_latent"]:
     """`sigmoid(scores / tau)`, or `softmax(scores / tau)` over the last axis.
 
     The greatest score of each categorical latent is subtracted before the division, not after, so that no
