@@ -7,6 +7,7 @@ can be fed to a decoder and differentiated through; `indices` are the integers i
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -52,6 +53,19 @@ class LatentConfig:
         if self.kind == "binary":
             return Bernoulli(logits=logits, validate_args=False)
         return OneHotCategorical(logits=logits, validate_args=False)
+
+    def kl(
+        self, logits: Float[Tensor, "*batch_latent"], prior_logits: Float[Tensor, "*#batch_latent"]
+    ) -> Float[Tensor, "..."]:
+        """KL(q || p) of the discrete laws with these logits, in closed form: nats a latent, [..., N].
+
+        Finite for all finite logits: `E_q[log q - log p]` with both logarithms taken from the logits, where
+        `torch.distributions.kl_divergence` goes through the probabilities and meets 0 and 1.
+        """
+        if self.kind == "binary":
+            return torch.sigmoid(logits) * (logits - prior_logits) - F.softplus(logits) + F.softplus(prior_logits)
+        log_q = F.log_softmax(logits, dim=-1)
+        return (log_q.exp() * (log_q - F.log_softmax(prior_logits, dim=-1))).sum(dim=-1)
 
     def most_probable(self, scores: Float[Tensor, "*batch_latent"]) -> Float[Tensor, "*batch_latent"]:
         """The code with the highest scores, as a tensor: `[scores > 0]`, or one-hot of the (first) arg max.

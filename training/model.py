@@ -3,7 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 
 from training.latents import LatentConfig
 from training.likelihoods import BernoulliLikelihood
@@ -49,4 +49,4 @@ class DiscreteVAE(nn.Module):
 
     def kl(self, logits: Float[Tensor, "B *latent"]) -> Float[Tensor, "B N"]:
         """KL(q(z_n|x) || p(z_n)) between the discrete laws, in closed form, nats a latent."""
-        return kl_divergence(self.latent.law(logits), self.prior())
+        return self.latent.kl(logits, self.prior_logits)
