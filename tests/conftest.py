@@ -1,0 +1,37 @@
+"""What many tests start from: a repository of tiny models, and the service as its users run it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from service_process import ServiceProcess
+from tiny_models import TINY_MODELS
+
+from models.repository import Repository
+
+
+@pytest.fixture(scope="session")
+def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with "tiny-binary" and "tiny-categorical", one version each. Not to be written to."""
+    root = tmp_path_factory.mktemp("repository")
+    for model in TINY_MODELS:
+        model.publish(Repository(root))
+    return root
+
+
+@pytest.fixture(scope="session")
+def running_service(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """`python -m service` over `tiny_repository`, ready, on a port of its own at `.url`."""
+    log = tmp_path_factory.mktemp("service") / "log"
+    with ServiceProcess([tiny_repository], log=log) as service:
+        yield service
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show the service's log with the report of a failed test that used it."""
+    report = yield
+    service = getattr(item, "funcargs", {}).get("running_service")
+    if report.failed and service is not None:
+        report.sections.append(("log of running_service", service.log_text()[-20_000:]))
+    return report
