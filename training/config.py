@@ -1,0 +1,159 @@
+"""The configuration of a run: composes the sections that stand beside the code they configure.
+
+A configuration is a TOML file with one table a section. Every key has a default; a key that does not exist is refused
+with the nearest one that does. The resolved configuration is saved with the run, and can be run again.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import Field, TypeAdapter, ValidationError
+
+from training.data import DataConfig
+from training.errors import ConfigError
+from training.latents import LatentConfig
+from training.networks import ConvConfig, MlpConfig, NetworkConfig
+from training.optimizers import OptimizerConfig
+from training.schedules import TemperatureConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorConfig:
+    """Which estimator carries the gradient through the discrete code."""
+
+    name: Literal["straight_through_gumbel"] = "straight_through_gumbel"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The loop: how long, in which portions, and how often it looks up."""
+
+    seed: int = 0
+    num_steps: int = 10_000
+    batch_size: int = 100
+    log_every: int = 100
+    evaluate_every: int = 1_000
+    checkpoint_every: int = 1_000
+    keep_checkpoints: int = 2
+    num_threads: int = 1
+
+    def __post_init__(self) -> None:
+        for option in dataclasses.fields(self):
+            value, minimum = getattr(self, option.name), 0 if option.name == "seed" else 1
+            if value < minimum:
+                raise ValueError(f"{option.name}: expected at least {minimum}, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a run. Two runs of the same configuration on the same CPU give the same numbers."""
+
+    name: str = "digits-binary"
+    description: str = ""
+    data: DataConfig = field(default_factory=DataConfig)
+    latent: LatentConfig = field(default_factory=LatentConfig)
+    network: Annotated[NetworkConfig, Field(discriminator="kind")] = field(default_factory=MlpConfig)
+    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    relaxation_temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+_NETWORKS = {"mlp": MlpConfig, "conv": ConvConfig}
+
+
+def read(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration in a TOML file (None: the defaults), with `section.key=value` overrides applied in order.
+
+    Values of overrides are written as in TOML; a bare word is a string. Raises ConfigError naming the key.
+    """
+    table: dict[str, Any] = {}
+    if path is not None:
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for override in overrides:
+        _override(table, override)
+    return parse(table)
+
+
+def parse(table: dict[str, Any]) -> RunConfig:
+    """The configuration in a nested dictionary. Raises ConfigError naming the key."""
+    _check_keys(RunConfig, table, prefix="")
+    try:
+        return TypeAdapter(RunConfig).validate_python(table)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(problem) for problem in error.errors())) from None
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The resolved configuration as a nested dictionary, without keys that are None. Inverse of `parse`."""
+    return _without_none(dataclasses.asdict(config))
+
+
+def to_toml(config: RunConfig) -> str:
+    return tomli_w.dumps(to_dict(config))
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"--set: expected section.key=value, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {key}: {part} is a value, not a section")
+    table[parts[-1]] = value
+
+
+def _check_keys(section: type, table: dict[str, Any], prefix: str) -> None:
+    fields = {field.name: field for field in dataclasses.fields(section)}
+    for key, value in table.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known keys are {', '.join(fields)}"
+            raise ConfigError(f"unknown key {prefix}{key}: {hint}")
+        inner: Any = fields[key].type
+        if key == "network" and isinstance(value, dict):
+            kind = value.get("kind", "mlp")
+            if kind not in _NETWORKS:
+                raise ConfigError(f"network.kind: expected one of {', '.join(_NETWORKS)}, got {kind!r}")
+            # Without it pydantic would have to guess which of the two is meant.
+            value["kind"] = kind
+            inner = _NETWORKS[kind]
+        if dataclasses.is_dataclass(inner):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{prefix}{key}: expected a section, got {value!r}")
+            _check_keys(inner, value, prefix=f"{prefix}{key}.")
+
+
+def _sentence(problem: Any) -> str:
+    # Within a union the location names the chosen member too, which is no part of the key.
+    where = ".".join(str(part) for part in problem["loc"] if part not in _NETWORKS)
+    message = problem["msg"].removeprefix("Value error, ")
+    given = (
+        "" if isinstance(problem["input"], dict) or problem["type"] == "value_error" else f", got {problem['input']!r}"
+    )
+    return f"{where}: {message}{given}"
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, tuple):
+        return list(value)
+    return value

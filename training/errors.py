@@ -1,0 +1,38 @@
+"""Errors of training.
+
+TrainingError
+├── ConfigError             an option that is wrong, or does not fit the others
+├── DataError               data that is missing, unreadable or unfit to train on
+│   ├── DataCorrupted       a file whose content is not the published one, or is damaged
+│   └── DownloadFailed      published data that could not be fetched
+└── RunError                a run's folder or checkpoint that cannot be used
+    └── TrainingDiverged    a loss that is no longer a number
+"""
+
+
+class TrainingError(Exception):
+    """Anything this package raises on purpose. The message is one or two sentences that say what to do."""
+
+
+class ConfigError(TrainingError):
+    """An option of the configuration is wrong, or does not fit the others."""
+
+
+class DataError(TrainingError):
+    """Data to train on is missing, unreadable, or not of a form that can be learned."""
+
+
+class DataCorrupted(DataError):
+    """A file does not hold what its checksum or its own header promises."""
+
+
+class DownloadFailed(DataError):
+    """Published data could not be fetched from any of its hosts."""
+
+
+class RunError(TrainingError):
+    """The folder of a run, or a checkpoint in it, cannot be read, written or continued."""
+
+
+class TrainingDiverged(RunError):
+    """A term of the loss became infinite or not a number. The last good checkpoint is kept."""

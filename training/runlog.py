@@ -1,0 +1,58 @@
+"""The log of a run: one JSON object a line in `metrics.jsonl`, and the same scalars for TensorBoard."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class RunLog:
+    """Scalars by name and step. Names say split and quantity: `train/negative_elbo`.
+
+    Opened at a step above 0 it continues an interrupted run: what was logged after that step is dropped, because it
+    will be logged again.
+    """
+
+    def __init__(self, folder: Path, *, step: int = 0) -> None:
+        path = folder / METRICS_FILE
+        kept = [record for record in read_metrics(folder) if record["step"] <= step] if step else []
+        self._file = path.open("w", encoding="utf-8")
+        for record in kept:
+            self._append(record)
+        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Log these scalars, measured when `step` steps had been taken."""
+        self._append({"step": step, **values})
+        for name, value in values.items():
+            self._tensorboard.add_scalar(name, value, step)
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._tensorboard.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run's log, oldest first; a last line that an interruption cut short is left out."""
+    path = folder / METRICS_FILE
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            records.append(json.loads(line))
+    return records

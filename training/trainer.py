@@ -1,0 +1,183 @@
+"""The training loop: its state, what it logs, and how it stops and continues."""
+
+import logging
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from training import checkpoint
+from training.batches import TrainingBatches
+from training.checkpoint import Checkpoint
+from training.config import RunConfig
+from training.data import Dataset
+from training.errors import ConfigError, TrainingDiverged
+from training.estimators import ESTIMATORS
+from training.objectives import Objective, negative_elbo
+from training.optimizers import build_optimizer
+from training.runlog import RunLog
+from training.runs import build_model
+from training.schedules import relaxation_temperature
+
+logger = logging.getLogger(__name__)
+
+_TERMS = ("negative_elbo", "distortion", "rate")
+_VALIDATION_SEED = 1
+_VALIDATION_ROWS = 1_000
+
+
+class Trainer:
+    """Trains the model of a configuration, writing checkpoints and a log into the run's folder.
+
+    On the CPU a run that was interrupted and resumed reaches, bit for bit, the weights and logged values of one that
+    was not: rows are a function of seed and step, and a checkpoint holds everything else that a step depends on.
+    """
+
+    def __init__(self, config: RunConfig, dataset: Dataset, folder: Path, *, device: torch.device) -> None:
+        """Raises ConfigError when the configuration does not fit the data."""
+        self.config = config
+        self.step = 0
+        self._folder = folder
+        self._device = device
+        self._dataset = dataset
+        torch.set_num_threads(config.training.num_threads)
+        self.model = build_model(config, dataset).to(device)
+        self._optimizer = build_optimizer(config.optimizer, self.model.parameters())
+        self._estimator = ESTIMATORS[config.estimator.name]
+        self._generator = torch.Generator(device).manual_seed(config.training.seed)
+        try:
+            self._batches = TrainingBatches(
+                dataset, batch_size=config.training.batch_size, seed=config.training.seed, device=device
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        self._validation = torch.from_numpy(dataset.evaluation_inputs("valid")).to(device)
+        # Sums over the steps since the last line of the log: how many were finite, then each term.
+        self._window = torch.zeros(1 + len(_TERMS), dtype=torch.float64, device=device)
+        self._seconds = 0.0
+
+    def resume(self) -> None:
+        """Continue from the run's newest checkpoint; from the start when there is none."""
+        paths = checkpoint.checkpoints(self._folder)
+        if not paths:
+            logger.info("no checkpoint in %s: starting from step 0", self._folder)
+            return
+        state = checkpoint.load(paths[-1], device=self._device)
+        self.step, self._seconds = state.step, state.seconds
+        self.model.load_state_dict(state.model)
+        self._optimizer.load_state_dict(state.optimizer)
+        self._generator.set_state(state.generator)
+        self._window.copy_(state.window)
+        logger.info("resuming %s at step %d of %d", self._folder, self.step, self.config.training.num_steps)
+
+    def fit(self) -> None:
+        """Train to the last step. An interruption (KeyboardInterrupt) saves a checkpoint first, then goes on its way.
+
+        Raises TrainingDiverged when a term of the loss stops being finite.
+        """
+        settings = self.config.training
+        started = time.monotonic() - self._seconds
+        with (
+            RunLog(self._folder, step=self.step) as log,
+            tqdm(total=settings.num_steps, initial=self.step, unit="step", disable=None) as progress,
+        ):
+            try:
+                while self.step < settings.num_steps:
+                    self._accumulate(self._take_step())
+                    self.step += 1
+                    progress.update()
+                    is_last = self.step == settings.num_steps
+                    if self.step % settings.log_every == 0 or is_last:
+                        log.scalars(self.step, self._close_window(progress))
+                    if self.step % settings.evaluate_every == 0 or is_last:
+                        self._seconds = time.monotonic() - started
+                        log.scalars(self.step, self._validate())
+                    if self.step % settings.checkpoint_every == 0 or is_last:
+                        self._seconds = time.monotonic() - started
+                        self._check_finite()
+                        self._save()
+            except KeyboardInterrupt:
+                self._seconds = time.monotonic() - started
+                self._check_finite()
+                self._save()
+                raise
+
+    def _take_step(self) -> Objective:
+        inputs = self._batches.inputs(self.step, self._generator)
+        temperature = relaxation_temperature(self.config.relaxation_temperature, self.step)
+        objective = negative_elbo(
+            self.model,
+            inputs,
+            estimator=self._estimator,
+            relaxation_temperature=torch.tensor(temperature, device=self._device),
+            generator=self._generator,
+        )
+        self._optimizer.zero_grad(set_to_none=True)
+        objective.loss.mean().backward()
+        self._optimizer.step()
+        return objective
+
+    def _accumulate(self, objective: Objective) -> None:
+        terms = torch.stack([getattr(objective, term).mean() for term in _TERMS]).double()
+        finite = torch.isfinite(terms).all()
+        self._window += torch.cat([finite.double()[None], terms])
+
+    def _close_window(self, progress: "tqdm[None]") -> dict[str, float]:
+        """Means over the steps since the last line, and a new window. One synchronisation with the device."""
+        self._check_finite()
+        num_steps, *sums = self._window.tolist()
+        self._window.zero_()
+        means = {f"train/{term}": total / num_steps for term, total in zip(_TERMS, sums, strict=True)}
+        progress.set_postfix_str(f"-ELBO {means['train/negative_elbo']:.2f} nats")
+        temperature = relaxation_temperature(self.config.relaxation_temperature, self.step - 1)
+        return {**means, "relaxation_temperature": temperature}
+
+    def _check_finite(self) -> None:
+        num_finite, *sums = self._window.tolist()
+        bad = [term for term, total in zip(_TERMS[1:], sums[1:], strict=True) if not _is_finite(total)]
+        if not bad:
+            return
+        window_start = (self.step - 1) // self.config.training.log_every * self.config.training.log_every
+        kept = checkpoint.checkpoints(self._folder)
+        where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint before it"
+        raise TrainingDiverged(
+            f"the {' and the '.join(bad)} stopped being finite at step {window_start + int(num_finite) + 1}; {where}; "
+            "try a smaller optimizer.learning_rate"
+        )
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        """-ELBO on the whole validation split, one sample a row, drawn from a stream of its own."""
+        generator = torch.Generator(self._device).manual_seed(_VALIDATION_SEED)
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
+        for inputs in self._validation.split(_VALIDATION_ROWS):
+            total += negative_elbo(
+                self.model,
+                inputs,
+                estimator=self._estimator,
+                relaxation_temperature=torch.ones((), device=self._device),
+                generator=generator,
+            ).negative_elbo.sum()
+        value = total.item() / len(self._validation)
+        logger.info("step %d: validation -ELBO %.2f nats", self.step, value)
+        return {"valid/negative_elbo": value}
+
+    def _save(self) -> None:
+        checkpoint.save(
+            self._folder,
+            Checkpoint(
+                step=self.step,
+                seconds=self._seconds,
+                model=self.model.state_dict(),
+                optimizer=self._optimizer.state_dict(),
+                generator=self._generator.get_state(),
+                window=self._window,
+            ),
+            keep=self.config.training.keep_checkpoints,
+        )
+
+
+def _is_finite(value: float) -> bool:
+    return value - value == 0
