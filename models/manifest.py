@@ -5,22 +5,39 @@ Everything the service needs to serve a model, and what a person wants to know b
 
 import base64
 import hashlib
-from datetime import datetime
-from pathlib import PurePath
+import json
+import math
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticSerializationError, to_jsonable_python
 
 from models.codes import MAX_CATEGORIES, CodeLayout
-from models.errors import ManifestError
+from models.codes import check as check_codes
+from models.errors import CodeError, ManifestError
 from models.noise import MAX_SEED, NoiseName
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
+MANIFEST_FILE = "manifest.json"
+MAX_GRAPH_BYTES = (1 << 31) - 1
+"""An ONNX file is one protocol buffer, and those end at 2 GiB."""
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
-"""Lower-case letters, digits, `.`, `_`, `-`; at most 64, a letter or digit at both ends: safe as a folder and in a URL."""
+"""At most 64 of a-z, 0-9, `.`, `_` and `-`, a letter or digit at both ends: safe as a folder and in a URL."""
+
+FileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
+"""The plain name of a file beside the manifest: no path, nothing hidden, the same on every file system."""
 
 Kind = Literal["binary", "categorical"]
 Role = Literal["encoder", "sampler", "decoder"]
@@ -28,9 +45,23 @@ ROLES: tuple[Role, ...] = ("encoder", "sampler", "decoder")
 
 
 class _Part(BaseModel):
-    """Frozen, and refusing unknown keys: a misspelt key is an error, not a default."""
+    """Frozen, and refusing unknown keys: a misspelt key is an error, not a default. Its numbers are finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _jsonable(value: dict[str, Any]) -> dict[str, Any]:
+    """`value` as it will read after a round trip through JSON: tuples become lists, paths become strings."""
+    try:
+        plain: dict[str, Any] = to_jsonable_python(value)
+        json.dumps(plain, allow_nan=False)
+    except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"expected values that JSON can hold: {error}") from None
+    return plain
+
+
+JsonObject = Annotated[dict[str, Any], AfterValidator(_jsonable)]
+"""Anything that JSON can hold, under names."""
 
 
 class ImageSpec(_Part):
@@ -101,8 +132,8 @@ class Metric(_Part):
 class TrainingRecord(_Part):
     """What the model was trained on and how: the data's description and the resolved configuration of the run."""
 
-    data: dict[str, Any]
-    config: dict[str, Any]
+    data: JsonObject
+    config: JsonObject
     num_steps: int = Field(ge=0)
     duration_seconds: float = Field(ge=0)
     device: str
@@ -111,23 +142,23 @@ class TrainingRecord(_Part):
 class GraphFile(_Part):
     """An ONNX graph beside the manifest."""
 
-    file: str
+    file: FileName
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    size_bytes: int = Field(ge=1)
+    size_bytes: int = Field(ge=1, le=MAX_GRAPH_BYTES)
 
     @classmethod
     def of(cls, file: str, content: bytes) -> Self:
         return cls(file=file, sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
 
     @model_validator(mode="after")
-    def _stays_in_its_folder(self) -> Self:
-        if PurePath(self.file).name != self.file or self.file.startswith(".") or "\\" in self.file:
-            raise ValueError(f"file: expected the plain name of a file beside the manifest, got {self.file!r}")
+    def _is_not_the_manifest(self) -> Self:
+        if self.file == MANIFEST_FILE:
+            raise ValueError(f"file: expected another name than that of the manifest, got {self.file!r}")
         return self
 
 
 class Tensor(_Part):
-    """An array in JSON: little-endian bytes, row-major, in base64."""
+    """An array of finite numbers in JSON: little-endian bytes, row-major, in base64."""
 
     dtype: Literal["float32", "uint8", "uint16"]
     shape: tuple[Annotated[int, Field(ge=0)], ...]
@@ -135,20 +166,27 @@ class Tensor(_Part):
 
     @classmethod
     def of(cls, array: NDArray[Any]) -> Self:
+        """Raises ValidationError, a ValueError, on another dtype and on values that are not finite."""
         little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         return cls(
-            dtype=array.dtype.name,  # type: ignore[arg-type]  # pydantic refuses the others
+            dtype=array.dtype.name,
             shape=array.shape,
             data=base64.b64encode(little_endian.tobytes()).decode("ascii"),
         )
 
     def array(self) -> NDArray[Any]:
-        flat = np.frombuffer(base64.b64decode(self.data, validate=True), np.dtype(self.dtype).newbyteorder("<"))
+        """The array, a writable copy. Inverse of `of`."""
+        content = base64.b64decode(self.data, validate=True)
+        expected = math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        if len(content) != expected:
+            raise ValueError(f"data: expected {expected} bytes for {self.dtype} {list(self.shape)}, got {len(content)}")
+        flat = np.frombuffer(content, np.dtype(self.dtype).newbyteorder("<"))
         return flat.astype(self.dtype).reshape(self.shape)
 
     @model_validator(mode="after")
     def _holds_what_it_promises(self) -> Self:
-        self.array()
+        if not np.isfinite(self.array()).all():
+            raise ValueError("data: expected finite values, got NaN or infinity")
         return self
 
 
@@ -182,12 +220,12 @@ class Manifest(_Part):
     likelihood: Literal["bernoulli"]
     relaxation: RelaxationSpec
     estimator: str
-    relaxation_temperature: float = Field(gt=0, allow_inf_nan=False)
+    relaxation_temperature: float = Field(gt=0)
     prior: UniformPrior
     metrics: tuple[Metric, ...]
     training: TrainingRecord
     libraries: dict[str, str]
-    created: datetime
+    created: AwareDatetime
     graphs: dict[Role, GraphFile]
     golden: Golden
 
@@ -219,21 +257,32 @@ class Manifest(_Part):
         files = [graph.file for graph in self.graphs.values()]
         if len(set(files)) != len(files):
             raise ValueError(f"graphs: expected a file of its own for each, got {', '.join(files)}")
-        num_golden = self.golden.inputs.shape[0] if self.golden.inputs.shape else 0
-        if num_golden < 1:
-            raise ValueError("golden.inputs: expected at least one row")
-        expected = {
-            "inputs": (num_golden, self.input.size),
-            "logits": (num_golden, *self.latent_shape),
-            "codes": (num_golden, self.num_latents),
-            "sampled_codes": (num_golden, self.num_latents),
-            "outputs": (num_golden, self.input.size),
-        }
-        for field, shape in expected.items():
-            got = getattr(self.golden, field).shape
-            if got != shape:
-                raise ValueError(f"golden.{field}: expected shape {shape}, got {got}")
+        self._check_golden()
         return self
+
+    def _check_golden(self) -> None:
+        rows = self.golden.inputs.shape[:1]
+        if rows in ((), (0,)):
+            raise ValueError(f"golden.inputs: expected at least one row, got shape {self.golden.inputs.shape}")
+        codes = self.layout.dtype.name
+        expected = {
+            "inputs": ("float32", (*rows, self.input.size)),
+            "logits": ("float32", (*rows, *self.latent_shape)),
+            "codes": (codes, (*rows, self.num_latents)),
+            "sampled_codes": (codes, (*rows, self.num_latents)),
+            "outputs": ("float32", (*rows, self.input.size)),
+        }
+        for field, (dtype, shape) in expected.items():
+            tensor: Tensor = getattr(self.golden, field)
+            if (tensor.dtype, tensor.shape) != (dtype, shape):
+                raise ValueError(
+                    f"golden.{field}: expected {dtype} of shape {shape}, got {tensor.dtype} {tensor.shape}"
+                )
+        for field in ("codes", "sampled_codes"):
+            try:
+                check_codes(getattr(self.golden, field).array(), self.layout)
+            except CodeError as error:
+                raise ValueError(f"golden.{field}: {error}") from None
 
     def to_json(self) -> bytes:
         """The text of `manifest.json`. Inverse of `from_json`."""
@@ -241,12 +290,17 @@ class Manifest(_Part):
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
-        """Raises ManifestError, which names each field that is wrong and why."""
+        """Raises ManifestError, which names each field that is wrong, what was expected and, if short, what came."""
         try:
-            return cls.model_validate_json(text)
+            # Strict: a number is not spelt as a string, nor `true` as 1.
+            return cls.model_validate_json(text, strict=True)
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(str(part) for part in problem['loc']) or 'manifest'}: {problem['msg']}"
-                for problem in error.errors(include_input=False, include_url=False)[:10]
-            )
-            raise ManifestError(problems) from None
+            raise ManifestError("; ".join(map(_sentence, error.errors(include_url=False)[:10]))) from None
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    field = ".".join(str(part) for part in problem["loc"]) or "manifest"
+    got, kind = problem["input"], problem["type"]
+    # The input of these is the text or the object around, which says nothing about the field.
+    shown = isinstance(got, str | int | float | None) and kind not in ("json_invalid", "missing", "value_error")
+    return f"{field}: {problem['msg'].removeprefix('Value error, ')}" + (f", got {got!r:.60}" if shown else "")

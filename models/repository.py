@@ -8,6 +8,7 @@ renames it, so that a half-written model is never found.
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +16,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from models.errors import ManifestError, ModelCorrupted, ModelNotFound, PublishRefused
-from models.manifest import GraphFile, Manifest, ModelName, Role
+from models.errors import ManifestError, ModelCorrupted, ModelNotFound, PublishRefused, RepositoryError
+from models.manifest import MANIFEST_FILE, GraphFile, Manifest, ModelName, Role
 
-MANIFEST_FILE = "manifest.json"
 _MAX_MANIFEST_BYTES = 16 << 20
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _NAME = TypeAdapter(ModelName)
@@ -40,22 +40,29 @@ class Repository:
     root: Path
 
     def names(self) -> list[str]:
-        """Names of models with at least one version, sorted. Raises nothing about their content."""
+        """Names of models with at least one version, sorted; nothing is read of their content.
+
+        A model whose folder cannot be listed is among them, so that it is missed and not forgotten. Raises
+        RepositoryError when the root is a file or cannot be listed.
+        """
+        if self.root.is_file():
+            raise RepositoryError(f"{self.root}: expected a folder of models, got a file")
         return sorted(
-            folder.name for folder in _folders(self.root) if _is_name(folder.name) and self.versions(folder.name)
+            folder.name for folder in _folders(self.root) if _is_name(folder.name) and _may_hold_models(folder)
         )
 
     def versions(self, name: str) -> list[int]:
-        """Versions of a model, ascending; empty when there is no such model."""
-        if not _is_name(name):
-            return []
-        return sorted(int(folder.name) for folder in _folders(self.root / name) if _VERSION.fullmatch(folder.name))
+        """Versions of a model, ascending; empty when there is no such model.
+
+        Raises RepositoryError when the model's folder cannot be listed.
+        """
+        return _versions(_folders(self.root / name)) if _is_name(name) else []
 
     def read(self, name: str, version: int | None = None) -> StoredModel:
         """Read and verify one version, by default the highest.
 
         Each graph is read once and compared with its SHA-256, so what was verified is what the caller gets. Raises
-        ModelNotFound, or ModelCorrupted with the file and the cause.
+        ModelNotFound, ModelCorrupted with the file and the cause, or RepositoryError as `versions` does.
         """
         versions = self.versions(name)
         if not versions or (version is not None and version not in versions):
@@ -74,6 +81,8 @@ class Repository:
     def publish(self, manifest: Manifest, graphs: Mapping[Role, bytes]) -> StoredModel:
         """Write a model as the next version of its name, whatever version `manifest` carries, in one rename.
 
+        Returns it as published. Publishers at the same time get versions of their own.
+
         Raises PublishRefused when the graphs are not those of the manifest or the folder cannot be written.
         """
         for role, graph in manifest.graphs.items():
@@ -91,17 +100,22 @@ class Repository:
             for role, graph in manifest.graphs.items():
                 _write(temporary / graph.file, graphs[role])
             while True:
-                published = manifest.model_copy(update={"version": max(self.versions(manifest.name), default=0) + 1})
+                # Whatever has a version's name, folder or not, stands in the way of the rename.
+                published = manifest.model_copy(
+                    update={"version": max(_versions(list(parent.iterdir())), default=0) + 1}
+                )
                 _write(temporary / MANIFEST_FILE, published.to_json())
+                _sync(temporary)
                 folder = parent / str(published.version)
                 try:
                     temporary.rename(folder)
                 except OSError:
                     # Somebody else published this version in the meantime: take the next one.
-                    if folder.exists():
+                    if os.path.lexists(folder):
                         continue
                     raise
                 _sync(parent)
+                _sync(self.root)
                 return StoredModel(published, dict(graphs), folder)
         except OSError as error:
             raise PublishRefused(f"cannot write to {parent}: {error.strerror}") from error
@@ -110,10 +124,24 @@ class Repository:
 
 
 def _folders(folder: Path) -> list[Path]:
+    """Folders directly inside; none when `folder` does not exist or is a file."""
     try:
         return [entry for entry in folder.iterdir() if entry.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise RepositoryError(f"{folder}: cannot be listed: {error.strerror}") from error
+
+
+def _versions(entries: list[Path]) -> list[int]:
+    return sorted(int(entry.name) for entry in entries if _VERSION.fullmatch(entry.name))
+
+
+def _may_hold_models(folder: Path) -> bool:
+    try:
+        return bool(_versions(_folders(folder)))
+    except RepositoryError:
+        return True
 
 
 def _is_name(name: str) -> bool:
@@ -146,15 +174,17 @@ def _read_graph(folder: Path, graph: GraphFile) -> bytes:
 
 
 def _read(path: Path, max_bytes: int) -> bytes:
+    """What the file holds. A manifest may promise any size: nothing is allocated before the file's own was seen."""
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelCorrupted(f"{path}: expected a regular file")
+        if not 0 < status.st_size <= max_bytes:
+            raise ModelCorrupted(f"{path}: expected 1 to {max_bytes} bytes, got {status.st_size}")
         with path.open("rb") as file:
-            content = file.read(max_bytes + 1)
+            return file.read(max_bytes)
     except OSError as error:
         raise ModelCorrupted(f"{path}: cannot be read: {error.strerror}") from error
-    if not content or len(content) > max_bytes:
-        got = "an empty file" if not content else "more"
-        raise ModelCorrupted(f"{path}: expected at most {max_bytes} bytes, got {got}")
-    return content
 
 
 def _write(path: Path, content: bytes) -> None:
