@@ -1,11 +1,12 @@
 """The training loop: its state, what it logs, and how it stops and continues."""
 
 import logging
+import math
+import threading
 import time
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from training import checkpoint
@@ -72,10 +73,11 @@ class Trainer:
         self._window.copy_(state.window)
         logger.info("resuming %s at step %d of %d", self._folder, self.step, self.config.training.num_steps)
 
-    def fit(self) -> None:
-        """Train to the last step. An interruption (KeyboardInterrupt) saves a checkpoint first, then goes on its way.
+    def fit(self, stop: threading.Event | None = None) -> bool:
+        """Train to the last step; True when it was reached.
 
-        Raises TrainingDiverged when a term of the loss stops being finite.
+        Once `stop` is set, the step under way is finished, a checkpoint is saved, and the answer is False. Raises
+        TrainingDiverged when a term of the loss stops being finite.
         """
         settings = self.config.training
         started = time.monotonic() - self._seconds
@@ -83,26 +85,25 @@ class Trainer:
             RunLog(self._folder, step=self.step) as log,
             tqdm(total=settings.num_steps, initial=self.step, unit="step", disable=None) as progress,
         ):
-            try:
-                while self.step < settings.num_steps:
-                    self._accumulate(self._take_step())
-                    self.step += 1
-                    progress.update()
-                    is_last = self.step == settings.num_steps
-                    if self.step % settings.log_every == 0 or is_last:
-                        log.scalars(self.step, self._close_window(progress))
-                    if self.step % settings.evaluate_every == 0 or is_last:
-                        self._seconds = time.monotonic() - started
-                        log.scalars(self.step, self._validate())
-                    if self.step % settings.checkpoint_every == 0 or is_last:
-                        self._seconds = time.monotonic() - started
-                        self._check_finite()
-                        self._save()
-            except KeyboardInterrupt:
-                self._seconds = time.monotonic() - started
-                self._check_finite()
-                self._save()
-                raise
+            while self.step < settings.num_steps:
+                self._accumulate(self._take_step())
+                self.step += 1
+                progress.update()
+                is_last = self.step == settings.num_steps
+                is_stopped = stop is not None and stop.is_set()
+                if self.step % settings.log_every == 0 or is_last:
+                    means = self._close_window()
+                    log.scalars(self.step, means)
+                    progress.set_postfix_str(f"-ELBO {means['train/negative_elbo']:.2f} nats")
+                if self.step % settings.evaluate_every == 0 or is_last:
+                    log.scalars(self.step, self._validate())
+                if self.step % settings.checkpoint_every == 0 or is_last or is_stopped:
+                    self._seconds = time.monotonic() - started
+                    self._check_finite()
+                    self._save()
+                if is_stopped:
+                    break
+        return self.step == settings.num_steps
 
     def _take_step(self) -> Objective:
         inputs = self._batches.inputs(self.step, self._generator)
@@ -124,19 +125,18 @@ class Trainer:
         finite = torch.isfinite(terms).all()
         self._window += torch.cat([finite.double()[None], terms])
 
-    def _close_window(self, progress: "tqdm[None]") -> dict[str, float]:
+    def _close_window(self) -> dict[str, float]:
         """Means over the steps since the last line, and a new window. One synchronisation with the device."""
         self._check_finite()
         num_steps, *sums = self._window.tolist()
         self._window.zero_()
         means = {f"train/{term}": total / num_steps for term, total in zip(_TERMS, sums, strict=True)}
-        progress.set_postfix_str(f"-ELBO {means['train/negative_elbo']:.2f} nats")
         temperature = relaxation_temperature(self.config.relaxation_temperature, self.step - 1)
         return {**means, "relaxation_temperature": temperature}
 
     def _check_finite(self) -> None:
         num_finite, *sums = self._window.tolist()
-        bad = [term for term, total in zip(_TERMS[1:], sums[1:], strict=True) if not _is_finite(total)]
+        bad = [term for term, total in zip(_TERMS[1:], sums[1:], strict=True) if not math.isfinite(total)]
         if not bad:
             return
         window_start = (self.step - 1) // self.config.training.log_every * self.config.training.log_every
@@ -177,7 +177,3 @@ class Trainer:
             ),
             keep=self.config.training.keep_checkpoints,
         )
-
-
-def _is_finite(value: float) -> bool:
-    return value - value == 0
