@@ -5,8 +5,9 @@ TrainingError
 ├── DataError               data that is missing, unreadable or unfit to train on
 │   ├── DataCorrupted       a file whose content is not the published one, or is damaged
 │   └── DownloadFailed      published data that could not be fetched
-└── RunError                a run's folder or checkpoint that cannot be used
-    └── TrainingDiverged    a loss that is no longer a number
+├── RunError                a run's folder or checkpoint that cannot be used
+│   └── TrainingDiverged    a loss that is no longer a number
+└── ExportRefused           a model that cannot be exported, or whose graphs are not the model
 """
 
 
@@ -36,3 +37,7 @@ class RunError(TrainingError):
 
 class TrainingDiverged(RunError):
     """A term of the loss became infinite or not a number. The last good checkpoint is kept."""
+
+
+class ExportRefused(TrainingError):
+    """A model cannot be exported as it is, or its graphs do not compute what the model computes."""

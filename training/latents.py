@@ -76,6 +76,13 @@ class LatentConfig:
             return (scores > 0).to(scores.dtype)
         return F.one_hot(scores.argmax(dim=-1), self.num_categories).to(scores.dtype)
 
+    def margins(self, scores: Float[Tensor, "... *latent"]) -> Float[Tensor, "... N"]:
+        """How firm each latent's most probable code is: best minus second-best score, for a bit `|score|`."""
+        if self.kind == "binary":
+            return scores.abs()
+        best = scores.topk(2, dim=-1).values
+        return best[..., 0] - best[..., 1]
+
     def indices(self, codes: Float[Tensor, "*batch_latent"]) -> Int[Tensor, "... N"]:
         """The integers a code as a tensor stands for. Inverse of `from_indices`."""
         return codes.long() if self.kind == "binary" else codes.argmax(dim=-1)
