@@ -144,9 +144,11 @@ def test_bytes_are_a_code_or_refused_and_never_two_spellings_of_one(layout: Code
     assert codes.pack(values, layout).tobytes() == content
 
 
-@pytest.mark.parametrize("text", ["915", "91500", "", "9 50", "91 5", "915g", "９150", "+150", b"9150", 9150, None])
+@pytest.mark.parametrize(
+    "text", ["915", "91500", "", "9 50", "91 5", "91  ", "    ", "915g", "９150", "+150", b"9150", 9150, None]
+)
 def test_text_that_is_no_hex_of_the_right_length_is_refused_with_its_row(text: object) -> None:
-    with pytest.raises(CodeError, match="row 1: expected .*hex digits, got"):
+    with pytest.raises(CodeError, match=r"row 1: expected .*hex digits, got"):
         codes.from_hex(["9150", text], CodeLayout(num_latents=3, num_categories=10))  # type: ignore[list-item]
 
 

@@ -113,7 +113,7 @@ def test_noise_of_numpy_integers_is_that_of_equal_python_integers() -> None:
 @pytest.mark.parametrize(("name", "law"), [("gumbel", stats.gumbel_r), ("logistic", stats.logistic)])
 @pytest.mark.parametrize("purpose", ["posterior", "prior"])
 def test_noise_follows_its_law(name: NoiseName, law: stats.rv_continuous, purpose: Purpose) -> None:
-    # Kolmogorov-Smirnov on 200 000 values; over all seeds each case would fail falsely once in 10 000. The seed is fixed.
+    # Kolmogorov-Smirnov on 200 000 values: each case fails falsely for one seed in 10 000. The seed is fixed.
     drawn = noise.draw(name, 2024, 2000, (100,), purpose=purpose)
     assert stats.kstest(drawn.ravel(), law.cdf).pvalue > 1e-4
 
