@@ -76,7 +76,7 @@ class LatentConfig:
             return (scores > 0).to(scores.dtype)
         return F.one_hot(scores.argmax(dim=-1), self.num_categories).to(scores.dtype)
 
-    def margins(self, scores: Float[Tensor, "... *latent"]) -> Float[Tensor, "... N"]:
+    def margins(self, scores: Float[Tensor, "*batch_latent"]) -> Float[Tensor, "... N"]:
         """How firm each latent's most probable code is: best minus second-best score, for a bit `|score|`."""
         if self.kind == "binary":
             return scores.abs()

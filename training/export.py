@@ -1,0 +1,142 @@
+"""Exports a trained model to a model repository: graphs, parity check, golden vectors, manifest, one rename."""
+
+import logging
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from jaxtyping import Float32
+from pydantic import ValidationError
+
+from models.graphs import signatures
+from models.manifest import GraphFile, InputSpec, Manifest, Metric, RelaxationSpec, TrainingRecord, UniformPrior
+from models.repository import Repository, StoredModel
+from training.errors import ExportRefused
+from training.exported import ExportedModel
+from training.golden import golden_vectors
+from training.graphs import build_graphs
+from training.latents import LatentConfig
+from training.model import DiscreteVAE
+from training.parity import check_parity
+
+logger = logging.getLogger(__name__)
+
+
+def export(
+    model: DiscreteVAE,
+    *,
+    name: str,
+    description: str,
+    input: InputSpec,  # noqa: A002 - the manifest's word
+    relaxation_temperature: float,
+    estimator: str,
+    metrics: Sequence[Metric],
+    training: TrainingRecord,
+    golden_inputs: Float32[np.ndarray, "G D"],
+    repository: Repository,
+    parity_inputs: Float32[np.ndarray, "R D"] | None = None,
+) -> StoredModel:
+    """Write `model` as the next version of `name`; returns it with the version it got. `model` is left as it was.
+
+    The graphs are compared with the model on `parity_inputs` and `golden_inputs`, real inputs both; give a few hundred
+    of the former. A few of the latter become golden vectors. `relaxation_temperature` is the one training ended with.
+    Raises ExportRefused when the model or an input does not fit, when a weight is not finite, or when PyTorch and ONNX
+    Runtime disagree; and PublishRefused when the repository cannot be written.
+    """
+    _check_weights(model)
+    _check_inputs("golden_inputs", golden_inputs, input, model)
+    checked = golden_inputs
+    if parity_inputs is not None:
+        _check_inputs("parity_inputs", parity_inputs, input, model)
+        checked = np.concatenate([golden_inputs, parity_inputs])
+    if not (np.isfinite(relaxation_temperature) and relaxation_temperature > 0):
+        raise ExportRefused(f"relaxation_temperature: expected a number above 0, got {relaxation_temperature}")
+
+    graphs = build_graphs(model, name)
+    exported = ExportedModel(graphs)
+    parity = check_parity(model, exported, checked, relaxation_temperature=relaxation_temperature)
+    logger.info("%s: %s", name, parity)
+    try:
+        manifest = Manifest(
+            name=name,
+            version=1,  # the repository gives it its number
+            description=description,
+            kind=model.latent.kind,
+            num_latents=model.latent.num_latents,
+            num_categories=model.latent.num_categories,
+            input=input,
+            likelihood=model.likelihood.name,
+            relaxation=_relaxation(model.latent),
+            estimator=estimator,
+            relaxation_temperature=relaxation_temperature,
+            prior=UniformPrior(),
+            metrics=tuple(metrics),
+            training=training,
+            libraries=_libraries(),
+            created=datetime.now(UTC),
+            graphs={role: GraphFile.of(f"{role}.onnx", graph) for role, graph in graphs.items()},
+            golden=golden_vectors(exported, model.latent, golden_inputs),
+        )
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors(include_url=False)
+        )
+        raise ExportRefused(f"the manifest would not be valid: {problems}") from error
+    _check_signatures(exported, manifest)
+    return repository.publish(manifest, graphs)
+
+
+def _relaxation(latent: LatentConfig) -> RelaxationSpec:
+    return RelaxationSpec(name="binary_concrete" if latent.kind == "binary" else "concrete", noise=latent.noise)
+
+
+def _libraries() -> dict[str, str]:
+    """Versions of what made the graphs and the golden vectors."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _check_weights(model: DiscreteVAE) -> None:
+    for weight, values in model.state_dict().items():
+        if wrong := int((~torch.isfinite(values)).sum()):
+            raise ExportRefused(
+                f"{weight}: expected finite numbers, got NaN or infinity in {wrong:,} of {values.numel():,}; "
+                "the run has diverged: export an earlier checkpoint"
+            )
+    if model.prior_logits.any():
+        raise ExportRefused("prior_logits: expected a uniform prior, all zero, got others; no graph would hold them")
+
+
+def _check_inputs(argument: str, inputs: np.ndarray, spec: InputSpec, model: DiscreteVAE) -> None:
+    if spec.size != model.encoder.mean.numel():
+        raise ExportRefused(
+            f"input.shape: expected {model.encoder.mean.numel()} values, as the encoder has, "
+            f"got {spec.size} in {list(spec.shape)}"
+        )
+    if inputs.dtype != np.float32 or inputs.ndim != 2 or inputs.shape[1] != spec.size or len(inputs) == 0:
+        raise ExportRefused(
+            f"{argument}: expected one or more float32 rows of {spec.size} values, "
+            f"got {inputs.dtype} of shape {list(inputs.shape)}"
+        )
+    # A comparison with NaN is false.
+    if not ((inputs >= spec.minimum) & (inputs <= spec.maximum)).all():
+        raise ExportRefused(
+            f"{argument}: expected values within [{spec.minimum:g}, {spec.maximum:g}], as the model's input says, "
+            f"got {inputs.min():g} to {inputs.max():g}"
+        )
+
+
+def _check_signatures(exported: ExportedModel, manifest: Manifest) -> None:
+    got = exported.signatures()
+    for role, expected in signatures(manifest).items():
+        if got[role] != expected:
+            raise ExportRefused(f"{role} graph: expected {expected}, got {got[role]}. This is a bug.")
