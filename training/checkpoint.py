@@ -15,13 +15,15 @@ _FILE = re.compile(r"step-(\d{9})\.pt")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a run after `step` steps, as state dictionaries; `seconds` is the time trained so far.
+    """The state of a run after `step` steps, as state dictionaries.
 
-    `window` holds the sums of the scalars that were accumulated but not yet logged.
+    `seconds` is the time trained so far, on `device`, in words; `window` holds the sums of the scalars that were
+    accumulated but not yet logged.
     """
 
     step: int
     seconds: float
+    device: str
     model: dict[str, Any]
     optimizer: dict[str, Any]
     generator: torch.Tensor

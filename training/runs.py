@@ -16,7 +16,10 @@ CONFIG_FILE = "config.toml"
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run opened for evaluation or export: the model is in evaluation mode, at its newest checkpoint."""
+    """A run opened for evaluation or export: the model is in evaluation mode, at its newest checkpoint.
+
+    `seconds` is the time it trained for, on `device`, in words.
+    """
 
     folder: Path
     config: RunConfig
@@ -24,6 +27,7 @@ class TrainedRun:
     model: DiscreteVAE
     step: int
     seconds: float
+    device: str
 
 
 def build_model(run: RunConfig, dataset: Dataset) -> DiscreteVAE:
@@ -69,4 +73,4 @@ def open_run(folder: Path, *, device: torch.device) -> TrainedRun:
     model = build_model(run, dataset).to(device)
     model.load_state_dict(newest.model)
     model.eval()
-    return TrainedRun(folder, run, dataset, model, newest.step, newest.seconds)
+    return TrainedRun(folder, run, dataset, model, newest.step, newest.seconds, newest.device)

@@ -14,6 +14,7 @@ from training.batches import TrainingBatches
 from training.checkpoint import Checkpoint
 from training.config import RunConfig
 from training.data import Dataset
+from training.devices import describe
 from training.errors import ConfigError, TrainingDiverged
 from training.estimators import ESTIMATORS
 from training.objectives import Objective, negative_elbo
@@ -170,6 +171,7 @@ class Trainer:
             Checkpoint(
                 step=self.step,
                 seconds=self._seconds,
+                device=describe(self._device),
                 model=self.model.state_dict(),
                 optimizer=self._optimizer.state_dict(),
                 generator=self._generator.get_state(),

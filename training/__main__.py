@@ -1,0 +1,137 @@
+"""`python -m training`: arguments only."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from models.errors import ModelsError
+from models.repository import Repository
+from training import commands
+from training.errors import ConfigError, TrainingError
+from training.evaluation import EvaluationConfig
+
+_EXAMPLES = """\
+examples:
+  python -m training fit                                        8x8 digits, in half a minute
+  python -m training fit --config training/presets/mnist-binary.toml
+  python -m training fit --set data.name=folder --set data.path=photos --set name=photos
+  python -m training fit --resume --run runs/photos             after an interruption
+  python -m training evaluate runs/photos
+  python -m training export runs/photos                         into ./model_repository, which `make serve` serves
+"""
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; its exit code. What is wrong with the user's side is one sentence on stderr."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return int(options.run_command(options))
+    except (TrainingError, ModelsError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _fit(options: argparse.Namespace) -> int:
+    if options.resume:
+        if options.run is None or options.config is not None or options.set:
+            print(
+                "--resume continues a run as it was configured: give its --run, and no --config or --set",
+                file=sys.stderr,
+            )
+            return EXIT_FAILED
+        folder, finished = commands.resume(options.run, options.device)
+    else:
+        folder, finished = commands.fit(options.config, options.set, options.run, options.device)
+    if not finished:
+        print(f"interrupted; continue with: python -m training fit --resume --run {folder}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    print(f"trained: {folder}\nnext: python -m training evaluate {folder}\n      python -m training export {folder}")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    config = EvaluationConfig(
+        num_samples=options.num_samples, importance_samples=tuple(options.importance_samples), seed=options.seed
+    )
+    print(commands.evaluate_run(options.run, options.split, config, options.device).table())
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    model = commands.export_run(options.run, Repository(options.repository), options.name, options.description)
+    print(f"exported: {model.folder}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description="Learn discrete latent codes with a straight-through VAE, evaluate them, export them to be served.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    fit = subparsers.add_parser(
+        "fit", help="train a model", description="Train a model; without options, on 8x8 digits."
+    )
+    fit.add_argument("--config", type=Path, help="TOML file with the configuration; training/presets has some")
+    fit.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one key, e.g. latent.num_latents=64"
+    )
+    fit.add_argument("--run", type=Path, help="folder of the run (default: runs/NAME, NAME from the configuration)")
+    fit.add_argument("--resume", action="store_true", help="continue the run in --run from its newest checkpoint")
+    _add_device(fit)
+    fit.set_defaults(run_command=_fit)
+
+    defaults = EvaluationConfig()
+    evaluate = subparsers.add_parser(
+        "evaluate",
+        help="measure a trained model",
+        description="Print bounds on the log-likelihood from discrete samples, rates and code usage, with the protocol.",
+    )
+    evaluate.add_argument("run", type=Path, help="folder of the run")
+    evaluate.add_argument("--split", choices=["train", "valid", "test"], default="test")
+    evaluate.add_argument(
+        "--num-samples", type=int, default=defaults.num_samples, help="codes a row for -ELBO (default %(default)s)"
+    )
+    evaluate.add_argument(
+        "--importance-samples",
+        "-m",
+        type=int,
+        nargs="*",
+        default=list(defaults.importance_samples),
+        metavar="M",
+        help="samples of the importance-weighted bounds (default %(default)s)",
+    )
+    evaluate.add_argument("--seed", type=int, default=defaults.seed)
+    _add_device(evaluate)
+    evaluate.set_defaults(run_command=_evaluate)
+
+    export = subparsers.add_parser(
+        "export",
+        help="write a trained model to a model repository",
+        description="Write ONNX graphs and a manifest as the next version of the model, after checking that ONNX "
+        "Runtime gives the codes that PyTorch gives.",
+    )
+    export.add_argument("run", type=Path, help="folder of the run")
+    export.add_argument("--repository", type=Path, default=Path("model_repository"), help="default: %(default)s")
+    export.add_argument("--name", help="name of the model (default: the name in the configuration)")
+    export.add_argument("--description", help="default: the description in the configuration")
+    export.set_defaults(run_command=_export)
+    return parser
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto takes the GPU where there is one"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""What `python -m training` does: each command wires the parts of one job together."""
+
+import json
+import logging
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from models.manifest import Metric, TrainingRecord
+from models.repository import Repository, StoredModel
+from training import config as configuration
+from training import runs
+from training.data import SplitName, load
+from training.devices import choose_device, describe
+from training.evaluation import Evaluation, EvaluationConfig, evaluate
+from training.export import export
+from training.runs import TrainedRun
+from training.schedules import relaxation_temperature
+from training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+_NUM_GOLDEN = 4
+_NUM_PARITY = 256
+
+
+def fit(config_file: Path | None, overrides: Sequence[str], folder: Path | None, device_name: str) -> tuple[Path, bool]:
+    """Start a run; its folder, and whether it reached its last step or was asked to stop before."""
+    config = configuration.read(config_file, overrides)
+    folder = folder if folder is not None else Path("runs") / config.name
+    device = choose_device(device_name)
+    dataset = load(config.data)
+    trainer = Trainer(config, dataset, folder, device=device)
+    runs.create(folder, config)
+    return folder, _train(trainer, dataset.protocol("train"), device)
+
+
+def resume(folder: Path, device_name: str) -> tuple[Path, bool]:
+    """Continue a run from its newest checkpoint, as it was configured; results as `fit`."""
+    config = runs.read_config(folder)
+    device = choose_device(device_name)
+    dataset = load(config.data)
+    trainer = Trainer(config, dataset, folder, device=device)
+    trainer.resume()
+    return folder, _train(trainer, dataset.protocol("train"), device)
+
+
+def evaluate_run(folder: Path, split: SplitName, config: EvaluationConfig, device_name: str) -> Evaluation:
+    """Evaluate a run's newest checkpoint, and keep the metrics beside it for `export`."""
+    run = runs.open_run(folder, device=choose_device(device_name))
+    evaluation = _evaluate(run, split, config)
+    record = {"step": run.step, "metrics": [metric.model_dump(mode="json") for metric in evaluation.metrics]}
+    _evaluation_file(folder, split).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return evaluation
+
+
+def export_run(folder: Path, repository: Repository, name: str | None, description: str | None) -> StoredModel:
+    """Publish a run's newest checkpoint as a model, with the metrics of its test split.
+
+    Metrics that `evaluate` kept for this very checkpoint are used; otherwise the test split is evaluated now.
+    """
+    run = runs.open_run(folder, device=torch.device("cpu"))
+    config = run.config
+    metrics = _kept_metrics(folder, "test", run.step)
+    if metrics is None:
+        logger.info("no evaluation of step %d yet: evaluating the test split", run.step)
+        metrics = list(_evaluate(run, "test", EvaluationConfig()).metrics)
+    inputs = run.dataset.evaluation_inputs("test")
+    # Spread over the split: in some data sets the rows of a class stand together.
+    spread = inputs[:: max(1, len(inputs) // (_NUM_GOLDEN + _NUM_PARITY))]
+    return export(
+        run.model,
+        name=name if name is not None else config.name,
+        description=description if description is not None else config.description,
+        input=run.dataset.input,
+        relaxation_temperature=relaxation_temperature(config.relaxation_temperature, run.step - 1),
+        estimator=config.estimator.name,
+        metrics=metrics,
+        training=TrainingRecord(
+            data=run.dataset.provenance,
+            config=configuration.to_dict(config),
+            num_steps=run.step,
+            duration_seconds=run.seconds,
+            device=run.device,
+        ),
+        golden_inputs=spread[:: max(1, len(spread) // _NUM_GOLDEN)][:_NUM_GOLDEN],
+        parity_inputs=spread[:_NUM_PARITY],
+        repository=repository,
+    )
+
+
+def _train(trainer: Trainer, protocol: str, device: torch.device) -> bool:
+    logger.info("training on %s, with %s", protocol, describe(device))
+    with _stop_on_signal() as stop:
+        return trainer.fit(stop)
+
+
+def _evaluate(run: TrainedRun, split: SplitName, config: EvaluationConfig) -> Evaluation:
+    inputs = torch.from_numpy(run.dataset.evaluation_inputs(split)).to(next(run.model.parameters()).device)
+    return evaluate(run.model, inputs, protocol=run.dataset.protocol(split), split=split, config=config)
+
+
+def _evaluation_file(folder: Path, split: SplitName) -> Path:
+    return folder / f"evaluation-{split}.json"
+
+
+def _kept_metrics(folder: Path, split: SplitName, step: int) -> list[Metric] | None:
+    path = _evaluation_file(folder, split)
+    if not path.exists():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return [Metric.model_validate(metric) for metric in record["metrics"]] if record["step"] == step else None
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, once; a second signal acts as usual."""
+    stop = threading.Event()
+    handled = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in handled}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def request_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature
+        logger.warning("stopping after this step; a checkpoint is saved")
+        stop.set()
+        restore()
+
+    for number in handled:
+        signal.signal(number, request_stop)
+    try:
+        yield stop
+    finally:
+        restore()
