@@ -39,11 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _fit(options: argparse.Namespace) -> int:
     if options.resume:
         if options.run is None or options.config is not None or options.set:
-            print(
-                "--resume continues a run as it was configured: give its --run, and no --config or --set",
-                file=sys.stderr,
-            )
-            return EXIT_FAILED
+            raise ConfigError("--resume continues a run as it was configured: give its --run, and no --config or --set")
         folder, finished = commands.resume(options.run, options.device)
     else:
         folder, finished = commands.fit(options.config, options.set, options.run, options.device)
@@ -77,9 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    fit = subparsers.add_parser(
-        "fit", help="train a model", description="Train a model; without options, on 8x8 digits."
-    )
+    fit = subparsers.add_parser("fit", help="train a model", description="Train a model: of 8x8 digits if not told.")
     fit.add_argument("--config", type=Path, help="TOML file with the configuration; training/presets has some")
     fit.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override one key, e.g. latent.num_latents=64"
