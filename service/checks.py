@@ -1,0 +1,108 @@
+"""Which arrays a model takes: inputs, codes and relaxed codes, checked against its manifest.
+
+Each function returns the array as the graphs take it or raises InvalidFields, which names the value's place, what was
+expected and what came. ONNX Runtime itself would encode NaN, and an empty batch, without a word.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.codes import Codes
+from models.manifest import Manifest
+from service.errors import invalid, shown
+
+Floats = NDArray[np.float32]
+
+SIMPLEX_TOLERANCE = 1e-3
+"""How far from 1 the sum of a relaxed categorical code may be."""
+
+
+def inputs(manifest: Manifest, array: NDArray[Any]) -> Floats:
+    """Inputs [B, D] or [B, *input] to [B, D].
+
+    The range is checked before rounding to float32, which could leave it by half a unit in the last place.
+    """
+    spec = manifest.input
+    numbers = _numbers("inputs", array, spec.shape)
+    _check_range("inputs", numbers, spec.minimum, spec.maximum)
+    return np.ascontiguousarray(numbers.reshape(len(numbers), spec.size), np.float32)
+
+
+def relaxed(manifest: Manifest, array: NDArray[Any]) -> Floats:
+    """Relaxed codes [B, *latent], or flat, to [B, *latent]: in [0, 1], those of a categorical latent summing to 1."""
+    numbers = _numbers("relaxed", array, manifest.latent_shape)
+    _check_range("relaxed", numbers, 0.0, 1.0)
+    numbers = numbers.reshape(len(numbers), *manifest.latent_shape)
+    if manifest.kind == "categorical":
+        sums = numbers.sum(axis=-1, dtype=np.float64)
+        wrong = np.argwhere(np.abs(sums - 1) > SIMPLEX_TOLERANCE)
+        if len(wrong):
+            row, latent = map(int, wrong[0])
+            raise invalid(
+                f"relaxed[{row}][{latent}]",
+                f"{manifest.num_categories} values whose sum is 1 within {SIMPLEX_TOLERANCE:g}",
+                f"a sum of {sums[row, latent]:.6g}",
+            )
+    return np.ascontiguousarray(numbers, np.float32)
+
+
+def codes(manifest: Manifest, array: NDArray[Any]) -> Codes:
+    """Integers [B, N] in 0..K-1, to the dtype of the manifest's layout."""
+    layout = manifest.layout
+    array = np.asarray(array)
+    if array.dtype.kind not in "iu":
+        raise invalid("codes", code_expected(manifest), f"an array of {array.dtype}")
+    _check_shape("codes", array, (layout.num_latents,))
+    wrong = np.argwhere((array < 0) | (array >= layout.num_categories))
+    if len(wrong):
+        where = tuple(map(int, wrong[0]))
+        raise invalid(f"codes{place(where)}", code_expected(manifest), shown(array[where].item()))
+    return array.astype(layout.dtype)
+
+
+def place(where: Sequence[int]) -> str:
+    """`(3, 17)` as it stands in the path of a field: `[3][17]`."""
+    return "".join(f"[{index}]" for index in where)
+
+
+def code_expected(manifest: Manifest) -> str:
+    """What each value of a code may be."""
+    return f"an integer in 0..{manifest.num_categories - 1}"
+
+
+def row_expected(row_shape: Sequence[int]) -> str:
+    """The two shapes in which a row may come: `[784] or [28, 28]`."""
+    flat = f"[{math.prod(row_shape)}]"
+    return flat if len(row_shape) == 1 else f"{flat} or {list(row_shape)}"
+
+
+def _numbers(field: str, array: NDArray[Any], row_shape: tuple[int, ...]) -> NDArray[Any]:
+    array = np.asarray(array)
+    if array.dtype.kind not in "iuf":
+        raise invalid(field, "numbers", f"an array of {array.dtype}")
+    _check_shape(field, array, row_shape)
+    return array
+
+
+def _check_shape(field: str, array: NDArray[Any], row_shape: tuple[int, ...]) -> None:
+    """One row or more, each of `row_shape` or flat."""
+    if array.ndim == 0 or array.shape[1:] not in ((math.prod(row_shape),), row_shape):
+        raise invalid(field, f"rows of shape {row_expected(row_shape)}", f"an array of shape {list(array.shape)}")
+    if not len(array):
+        raise invalid(field, "at least one row", "none")
+
+
+def _check_range(field: str, numbers: NDArray[Any], minimum: float, maximum: float) -> None:
+    # Written so that NaN, which fails every comparison, is outside.
+    inside = (numbers >= minimum) & (numbers <= maximum)
+    if not inside.all():
+        where = tuple(map(int, np.argwhere(~inside)[0]))
+        raise invalid(
+            f"{field}{place(where)}",
+            f"a finite number from {minimum:g} to {maximum:g}",
+            shown(numbers[where].item()),
+        )

@@ -1,0 +1,313 @@
+"""One loaded model: encode, decode, reconstruct, generate. Arrays in, arrays out; nothing here knows HTTP.
+
+    engine = Engine.load(Repository(Path("models/shipped")).read("mnist-binary"))
+    codes = engine.encode(images).codes
+
+Shapes: B rows, S samples, N latents, K categories, D input values; `*latent` is N (binary) or N, K (categorical),
+`*input` the manifest's input shape. With one sample there is no sample axis; with more it follows the rows.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import noise
+from models.codes import Codes
+from models.graphs import signatures
+from models.manifest import Manifest, Role
+from models.repository import StoredModel
+from service import checks
+from service.checks import Floats
+from service.errors import GraphRefused, invalid, shown
+from service.sampling import Sampling, checked_outputs
+from service.sessions import GraphSession
+from service.settings import Device
+
+ENCODE_OUTPUTS = ("codes", "relaxed", "probabilities", "logits", "margins")
+GENERATE_OUTPUTS = ("codes", "relaxed")
+
+_MEASURED_ROWS = 64
+_MEASURED_RUNS = 3
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What an input became; None where it was not asked for."""
+
+    seed: int | None
+    """What the noise was drawn with; at temperature 0, where none is drawn, the seed given."""
+    codes: Codes | None = None
+    """[B, N] or [B, S, N]"""
+    relaxed: Floats | None = None
+    """[B, *latent] or [B, S, *latent]"""
+    probabilities: Floats | None = None
+    """[B, *latent]: of the posterior, softmax or sigmoid of the logits, whatever the temperature."""
+    logits: Floats | None = None
+    """[B, *latent]"""
+    margins: Floats | None = None
+    """[B, N] or [B, S, N]: best minus second-best score, for a bit the absolute score."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Inputs as they come back through their codes."""
+
+    encoding: Encoding
+    outputs: Floats
+    """[B, *input] or [B, S, *input]"""
+    mean_squared_error: NDArray[np.float64]
+    """[B] or [B, S]: over the D values of an input."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Codes drawn from the prior, and what they decode to; here B counts the codes drawn."""
+
+    seed: int | None
+    outputs: Floats
+    """[B, *input]"""
+    codes: Codes | None = None
+    """[B, N]"""
+    relaxed: Floats | None = None
+    """[B, *latent]"""
+
+
+class Engine:
+    """A model, ready: its graphs are loaded and match its manifest. Safe to use from several threads."""
+
+    def __init__(self, manifest: Manifest, graphs: Mapping[Role, GraphSession], *, max_rows_per_run: int = 256) -> None:
+        """More rows than `max_rows_per_run` are run in pieces, which bounds memory and changes no answer."""
+        self.manifest = manifest
+        self._graphs = graphs
+        self._max_rows_per_run = max_rows_per_run
+
+    @classmethod
+    def load(
+        cls, stored: StoredModel, *, device: Device = "auto", num_threads: int = 1, max_rows_per_run: int = 256
+    ) -> Self:
+        """Open the graphs of a verified model. Raises GraphRefused naming the file, or DeviceUnavailable.
+
+        Does not run it: whether this host reproduces the golden vectors is `golden.check`'s to say.
+        """
+        graphs = {}
+        for role, signature in signatures(stored.manifest).items():
+            try:
+                graphs[role] = GraphSession(stored.graphs[role], signature, device=device, num_threads=num_threads)
+            except GraphRefused as error:
+                raise GraphRefused(f"{stored.folder / stored.manifest.graphs[role].file}: {error}") from error
+        return cls(stored.manifest, graphs, max_rows_per_run=max_rows_per_run)
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that the graphs really run on; all that differ, if they do."""
+        return ", ".join(sorted({graph.provider for graph in self._graphs.values()}))
+
+    @cached_property
+    def seconds_per_row(self) -> float:
+        """What a row costs on this host, sampled and decoded again: the least of a few runs of its golden inputs."""
+        golden = self.manifest.golden.inputs.array()
+        rows = np.resize(golden, (min(_MEASURED_ROWS, self._max_rows_per_run), self.manifest.input.size))
+        durations = []
+        for _ in range(_MEASURED_RUNS):
+            start = time.perf_counter()
+            self.reconstruct(rows, temperature=1.0, seed=0)
+            durations.append(time.perf_counter() - start)
+        return min(durations) / len(rows)
+
+    def encode(
+        self,
+        inputs: NDArray[Any],
+        *,
+        temperature: float = 0.0,
+        relaxation_temperature: float | None = None,
+        seed: int | None = None,
+        num_samples: int = 1,
+        outputs: Sequence[str] = ("codes",),
+    ) -> Encoding:
+        """Inputs [B, D] or [B, *input], within the manifest's range, to what `outputs` asks for.
+
+        Raises InvalidFields. `relaxation_temperature` is by default the manifest's.
+        """
+        sampling = self._sampling(temperature, relaxation_temperature, seed, num_samples)
+        return self._encode(checks.inputs(self.manifest, inputs), sampling, checked_outputs(outputs, ENCODE_OUTPUTS))
+
+    def decode(self, codes: NDArray[Any]) -> Floats:
+        """Codes [B, N], integers in 0..K-1, to outputs [B, *input]. Raises InvalidFields."""
+        return self._decode_codes(checks.codes(self.manifest, codes))
+
+    def decode_relaxed(self, relaxed: NDArray[Any]) -> Floats:
+        """Relaxed codes [B, *latent] to outputs [B, *input].
+
+        Raises InvalidFields unless values lie in [0, 1] and those of a categorical latent sum to 1 within
+        checks.SIMPLEX_TOLERANCE.
+        """
+        return self._run_decoder(checks.relaxed(self.manifest, relaxed))
+
+    def reconstruct(
+        self,
+        inputs: NDArray[Any],
+        *,
+        temperature: float = 0.0,
+        relaxation_temperature: float | None = None,
+        seed: int | None = None,
+        num_samples: int = 1,
+        outputs: Sequence[str] = ("codes",),
+    ) -> Reconstruction:
+        """Inputs to codes and back, with the error of each; arguments and errors as `encode`."""
+        wanted = checked_outputs(outputs, ENCODE_OUTPUTS)
+        sampling = self._sampling(temperature, relaxation_temperature, seed, num_samples)
+        rows = checks.inputs(self.manifest, inputs)
+        encoding = self._encode(rows, sampling, wanted | {"codes"})
+        assert encoding.codes is not None
+        lead = encoding.codes.shape[:-1]
+        decoded = self._decode_codes(encoding.codes.reshape(-1, self.manifest.num_latents))
+        flat = decoded.reshape(*lead, -1)
+        original = rows if num_samples == 1 else rows[:, None]
+        return Reconstruction(
+            encoding=Encoding(encoding.seed, **{name: getattr(encoding, name) for name in wanted}),
+            outputs=decoded.reshape(*lead, *self.manifest.input.shape),
+            mean_squared_error=np.square(flat - original, dtype=np.float64).mean(axis=-1),
+        )
+
+    def generate(
+        self,
+        num_codes: int = 1,
+        *,
+        temperature: float = 1.0,
+        relaxation_temperature: float | None = None,
+        seed: int | None = None,
+        outputs: Sequence[str] = ("codes",),
+    ) -> Generation:
+        """Draw codes from the uniform prior and decode them. Raises InvalidFields.
+
+        The prior's logits are 0, so that every temperature above 0 gives every code the same probability; at 0 all are
+        code 0. The noise is not that of `encode` with the same seed.
+        """
+        wanted = checked_outputs(outputs, GENERATE_OUTPUTS)
+        if num_codes < 1:
+            raise invalid("num_samples", "an integer of at least 1", shown(num_codes))
+        sampling = self._sampling(temperature, relaxation_temperature, seed, 1)
+        logits = np.zeros((num_codes, *self.manifest.latent_shape), np.float32)
+        drawn = self._sample(logits, sampling, wanted | {"codes"}, "prior")
+        codes = drawn["codes"][:, 0]
+        return Generation(
+            sampling.seed,
+            self._decode_codes(codes),
+            **{name: array[:, 0] for name, array in drawn.items() if name in wanted},
+        )
+
+    # Running the graphs, in pieces of bounded size.
+
+    def _sampling(
+        self, temperature: float, relaxation_temperature: float | None, seed: int | None, num_samples: int
+    ) -> Sampling:
+        if relaxation_temperature is None:
+            relaxation_temperature = self.manifest.relaxation_temperature
+        return Sampling.checked(
+            temperature=temperature,
+            relaxation_temperature=relaxation_temperature,
+            seed=seed,
+            num_samples=num_samples,
+        )
+
+    def _encode(self, rows: Floats, sampling: Sampling, wanted: frozenset[str]) -> Encoding:
+        logits, most_probable = self._run_encoder(rows)
+        found: dict[str, NDArray[Any]] = {"logits": logits}
+        to_sample = wanted - {"logits"}
+        if sampling.is_deterministic and to_sample == {"codes"}:
+            # The commonest request: one run of the encoder.
+            found["codes"] = np.repeat(most_probable[:, None], sampling.num_samples, axis=1)
+        elif to_sample:
+            found |= self._sample(logits, sampling, to_sample, "posterior")
+        if "probabilities" in found:
+            found["probabilities"] = found["probabilities"][:, 0]
+        if sampling.num_samples == 1:
+            found |= {name: found[name][:, 0] for name in ("codes", "relaxed", "margins") if name in found}
+        return Encoding(sampling.seed, **{name: array for name, array in found.items() if name in wanted})
+
+    def _run_encoder(self, rows: Floats) -> tuple[Floats, Codes]:
+        """Logits [B, *latent] and the most probable codes [B, N]."""
+        pieces = [self._graphs["encoder"].run(rows[at], outputs=("logits", "codes")) for at in self._pieces(len(rows))]
+        logits, codes = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+        return logits, codes
+
+    def _sample(
+        self, logits: Floats, sampling: Sampling, wanted: frozenset[str], purpose: noise.Purpose
+    ) -> dict[str, NDArray[Any]]:
+        """The wanted outputs of the sampler for logits [B, *latent], each [B, S, ...]."""
+        # At temperature 0 every sample is the same one.
+        num_samples = 1 if sampling.is_deterministic else sampling.num_samples
+        names = tuple(wanted)
+        rows = []
+        for at in self._pieces(len(logits)):
+            piece = logits[at]
+            samples = []
+            step = max(1, self._max_rows_per_run // len(piece))
+            for first in range(0, num_samples, step):
+                numbers = range(first, min(first + step, num_samples))
+                samples.append(self._run_sampler(piece, at.start, numbers, sampling, names, purpose))
+            rows.append([np.concatenate(arrays, axis=1) for arrays in zip(*samples, strict=True)])
+        found = dict(zip(names, (np.concatenate(arrays) for arrays in zip(*rows, strict=True)), strict=True))
+        if num_samples < sampling.num_samples:
+            found = {name: np.repeat(array, sampling.num_samples, axis=1) for name, array in found.items()}
+        return found
+
+    def _run_sampler(
+        self,
+        logits: Floats,
+        first_row: int,
+        samples: range,
+        sampling: Sampling,
+        names: Sequence[str],
+        purpose: noise.Purpose,
+    ) -> list[NDArray[Any]]:
+        """One run: logits [b, *latent] of the rows from `first_row` on, for these samples; outputs [b, s, ...]."""
+        shape = self.manifest.latent_shape
+        lead = (len(logits), len(samples))
+        if sampling.seed is None or sampling.is_deterministic:
+            epsilon = np.zeros((*lead, *shape), np.float32)
+        else:
+            name, seed = self.manifest.relaxation.noise, sampling.seed
+            epsilon = np.stack(
+                [
+                    noise.draw(name, seed, len(logits), shape, first_row=first_row, sample=sample, purpose=purpose)
+                    for sample in samples
+                ],
+                axis=1,
+            )
+        num_rows = lead[0] * lead[1]
+        outputs = self._graphs["sampler"].run(
+            np.repeat(logits, len(samples), axis=0),
+            epsilon.reshape(num_rows, *shape),
+            np.full(num_rows, sampling.temperature, np.float32),
+            np.full(num_rows, sampling.relaxation_temperature, np.float32),
+            outputs=names,
+        )
+        return [output.reshape(*lead, *output.shape[1:]) for output in outputs]
+
+    def _decode_codes(self, codes: Codes) -> Floats:
+        pieces = [self._run_decoder(self._corners(codes[at])) for at in self._pieces(len(codes))]
+        return np.concatenate(pieces)
+
+    def _corners(self, codes: Codes) -> Floats:
+        """Codes [B, N] as the corners [B, *latent] of the unit cube or the simplices: 0 and 1, or one-hot."""
+        if self.manifest.kind == "binary":
+            return codes.astype(np.float32)
+        one_hot = np.zeros((*codes.shape, self.manifest.num_categories), np.float32)
+        np.put_along_axis(one_hot, codes[..., None].astype(np.intp), 1.0, axis=-1)
+        return one_hot
+
+    def _run_decoder(self, relaxed: Floats) -> Floats:
+        pieces = [
+            self._graphs["decoder"].run(relaxed[at], outputs=("outputs",))[0] for at in self._pieces(len(relaxed))
+        ]
+        return np.concatenate(pieces).reshape(len(relaxed), *self.manifest.input.shape)
+
+    def _pieces(self, num_rows: int) -> Iterator[slice]:
+        for start in range(0, num_rows, self._max_rows_per_run):
+            yield slice(start, min(start + self._max_rows_per_run, num_rows))

@@ -1,0 +1,149 @@
+"""Errors of the service. What each means in HTTP is said in `problems`, and nowhere else.
+
+ServiceError
+├── StartRefused              the process must not start
+│   ├── SettingsRefused       an environment variable that is unknown or does not fit
+│   ├── RepositoryMissing     a model repository that was asked for by name and is not there
+│   ├── DeviceUnavailable     device=cuda, and sessions would not run on CUDA
+│   └── AddressUnavailable    host and port cannot be listened on
+├── ModelRefused              a model on disk that must not be served
+│   ├── GraphRefused          a graph that is not what the manifest promises
+│   └── GoldenMismatch        this host does not reproduce the model's golden vectors
+├── NotServed                 a request for something that is not here
+│   ├── UnknownModel
+│   ├── UnknownVersion
+│   └── ModelUnavailable      it is on disk, and was refused when it was loaded
+├── BodyRefused               a body that was not even read as JSON
+│   ├── BodyTooLarge
+│   ├── MediaTypeRefused
+│   └── MalformedBody
+└── InvalidFields             a request that was understood, and whose values do not fit
+"""
+
+import math
+from dataclasses import dataclass
+
+_SHOWN = 40
+
+
+class ServiceError(Exception):
+    """Anything this package raises on purpose."""
+
+
+class StartRefused(ServiceError):
+    """The process must not start; the message is one sentence for whoever started it."""
+
+
+class SettingsRefused(StartRefused):
+    """An environment variable is unknown or does not fit."""
+
+
+class RepositoryMissing(StartRefused):
+    """A model repository was named and is not a folder."""
+
+
+class DeviceUnavailable(StartRefused):
+    """The device was demanded and ONNX Runtime does not run on it."""
+
+
+class AddressUnavailable(StartRefused):
+    """Host and port cannot be listened on."""
+
+
+class ModelRefused(ServiceError):
+    """A model on disk that must not be served; the message names the graph or vector and the cause."""
+
+
+class GraphRefused(ModelRefused):
+    """A graph cannot be loaded, holds what it must not, or is not what the manifest promises."""
+
+
+class GoldenMismatch(ModelRefused):
+    """On this host and provider the golden vectors of the manifest do not come out."""
+
+
+class NotServed(ServiceError):
+    """A request names something that is not served."""
+
+
+class UnknownModel(NotServed):
+    """No model of that name was found."""
+
+
+class UnknownVersion(NotServed):
+    """The model has no such version."""
+
+
+class ModelUnavailable(NotServed):
+    """The version asked for was found and refused."""
+
+
+class BodyRefused(ServiceError):
+    """A request body that was not read."""
+
+
+class BodyTooLarge(BodyRefused):
+    """The body is longer than the limit."""
+
+
+class MediaTypeRefused(BodyRefused):
+    """The body's type or encoding is not one that the route reads."""
+
+
+class MalformedBody(BodyRefused):
+    """The body is not a JSON document."""
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One field that does not fit; `field` is a path such as `inputs[3][17]`. Values from outside are clipped."""
+
+    field: str
+    expected: str
+    received: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: expected {self.expected}, received {self.received}"
+
+
+class InvalidFields(ServiceError):
+    """The values of a request do not fit the model or the limits."""
+
+    def __init__(self, *errors: FieldError) -> None:
+        super().__init__("; ".join(str(error) for error in errors))
+        self.errors = errors
+
+
+def invalid(field: str, expected: str, received: str) -> InvalidFields:
+    """The error of a single field."""
+    return InvalidFields(FieldError(field, expected, received))
+
+
+def shown(value: object) -> str:
+    """A short ASCII description of a value from outside, as JSON would spell it where it is short."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case float() if math.isnan(value):
+            return "NaN"
+        case float() if math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        case int() if value.bit_length() > 64:
+            return f"an integer of {value.bit_length()} bits"
+        case int() | float():
+            return repr(value)
+        case str():
+            return quoted(value)
+        case list() | tuple():
+            return f"a list of {len(value)}"
+        case dict():
+            return "an object"
+        case _:
+            return f"a value of type {type(value).__name__}"
+
+
+def quoted(text: str) -> str:
+    """A name from outside between quotes: ASCII, and clipped."""
+    return ascii(text) if len(text) <= _SHOWN else f"{text[: _SHOWN - 10]!a}... ({len(text)} characters)"

@@ -1,0 +1,106 @@
+"""Settings of the service: one frozen object, read from `LATENT_CODES_*` once, where the process starts.
+
+Nothing else in the service looks at the environment. `docs/settings.md` has the same table for its users.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.errors import SettingsRefused, quoted
+
+PREFIX = "LATENT_CODES_"
+
+Device = Literal["auto", "cpu", "cuda"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Settings(BaseSettings):
+    """What can be chosen about a running service."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=())
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for every interface.")
+    port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    model_repositories: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (Path("models/shipped"), Path("model_repository")),
+        min_length=1,
+        description=(
+            f"Folders of models, separated by `{os.pathsep}`, or a JSON list. Of a version that two hold, the first is "
+            "served. A folder named here must exist; those of the default need not."
+        ),
+    )
+    device: Device = Field(
+        "auto",
+        description=(
+            "`cpu`; `cuda`, which refuses to start unless every model really runs on CUDA; or `auto`, "
+            "which takes CUDA where it works."
+        ),
+    )
+    intra_op_num_threads: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Threads within one run of a graph. With 1, codes on the CPU are the same in any batch.",
+    )
+    max_body_bytes: int = Field(16 << 20, ge=1, description="Longest request body; a longer one gets 413.")
+    max_rows: int = Field(
+        4096, ge=1, description="Most rows times samples in one request; more get 422, with the advice to split."
+    )
+    max_rows_per_run: int = Field(
+        256,
+        ge=1,
+        description="Most rows in one run of a graph; larger requests are run in pieces, with the same answers.",
+    )
+    max_inline_ms: float = Field(
+        2.0,
+        ge=0,
+        le=1000,
+        description="Work estimated to take more milliseconds than this is done in a thread, beside the event loop.",
+    )
+    log_level: LogLevel = Field("info", description="`debug`, `info`, `warning` or `error`.")
+    access_log: bool = Field(False, description="Whether every request is logged.")
+
+    @field_validator("model_repositories", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"a JSON list cannot be read: {error.msg}") from None
+        return [part for part in value.split(os.pathsep) if part]
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """The settings that `os.environ` asks for. Raises SettingsRefused, which names each variable at fault."""
+        _refuse_unknown(os.environ)
+        try:
+            return cls()
+        except ValidationError as error:
+            sentences = [
+                f"{PREFIX}{str(problem['loc'][0]).upper()}={quoted(os.environ.get(_variable(problem), ''))}: "
+                f"{problem['msg']}"
+                for problem in error.errors(include_url=False)
+            ]
+            raise SettingsRefused("; ".join(sentences)) from None
+
+
+def _variable(problem: Any) -> str:
+    return PREFIX + str(problem["loc"][0]).upper()
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    for name in sorted(environment):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)
+            raise SettingsRefused(f"{name} is not a setting; the nearest is {near[0]}")
