@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.config import DataConfig
-from training.data.material import Material, input_spec
+from training.data.material import Material, input_spec, readable
 from training.data.splits import SPLIT_NAMES, Split, SplitName
 from training.errors import DataError
 
@@ -43,10 +43,15 @@ def read(config: DataConfig) -> Material:
         splits={name: Split(_rows(array)) for name, array in arrays.items()},
         input=input_spec(shape),
         scale=scale,
+        of=readable(path.name),
         origin={
             "source": "arrays of a file",
             "files": [
-                {"file": path.name, "sha256": hashlib.sha256(content).hexdigest(), "checksum_of": "file as it is"}
+                {
+                    "file": readable(path.name),
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                    "checksum_of": "file as it is",
+                }
             ],
         },
     )

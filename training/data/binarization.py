@@ -27,7 +27,7 @@ _ROWS_AT_ONCE = 4096  # bounds the float64 intermediates to 25 MB for images of 
 
 def is_binary(values: NDArray[Any], scale: float) -> bool:
     """Whether every raw value stands for exactly 0 or 1."""
-    return all(bool(np.isin(values[rows], (0, scale)).all()) for rows in _pieces(len(values)))
+    return all(bool(((values[rows] == 0) | (values[rows] == scale)).all()) for rows in _pieces(len(values)))
 
 
 def binarized(

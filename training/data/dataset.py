@@ -16,12 +16,13 @@ from training.data.splits import SPLIT_NAMES, Split, SplitName
 class Dataset:
     """Splits of raw rows and their meaning: the value in [0, 1] is `raw / scale`, `binarization` says what follows.
 
-    `input` describes one input to the service. `provenance` can be written as JSON and goes into the manifest.
-    `binary` says that every value of every split is 0 or 1. `remarks` on a split belong beside each number measured on
-    it. Shapes: n rows, D values a row.
+    `name` is that of the configuration, `title` names the user's own file or folder too. `input` describes one input to
+    the service. `provenance` can be written as JSON and goes into the manifest. `binary` says that every value of every
+    split is 0 or 1. `remarks` on a split belong beside each number measured on it. Shapes: n rows, D values a row.
     """
 
     name: str
+    title: str
     input: InputSpec
     splits: Mapping[SplitName, Split]
     scale: float
@@ -41,8 +42,9 @@ class Dataset:
 
     def protocol(self, split: SplitName) -> str:
         """What a number measured on `evaluation_inputs(split)` was measured on, in one line."""
-        noun = "vectors" if self.input.image is None else "images"
-        parts = [f"{self.name} {split}", f"{len(self.splits[split]):,} {noun}"]
+        noun = "vector" if self.input.image is None else "image"
+        num_rows = len(self.splits[split])
+        parts = [f"{self.title} {split}", f"{num_rows:,} {noun}{'' if num_rows == 1 else 's'}"]
         if split in self.remarks:
             parts.append(self.remarks[split])
         parts.append(self._binarization_in_words())

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.config import DataConfig, Mode
-from training.data.material import Material, input_spec
+from training.data.material import Material, input_spec, readable
 from training.data.pictures import SUFFIXES, has_colour, open_picture, pixels_of
 from training.data.splits import SPLIT_NAMES, Split, SplitName
 from training.errors import DataError
@@ -42,11 +42,12 @@ def read(config: DataConfig) -> Material:
         splits=splits,
         input=input_spec(decoded.shape),
         scale=255.0,
+        of=readable(root.resolve().name),
         origin={
             "source": "a folder of images",
             "files": [
                 {
-                    "file": root.resolve().name,
+                    "file": readable(root.resolve().name),
                     "num_images": len(every_file),
                     "sha256": _listing(root, every_file, decoded.sha256),
                     "checksum_of": "the list of files, sorted by path, as sha256sum prints it",
@@ -54,7 +55,7 @@ def read(config: DataConfig) -> Material:
             ],
             "mode": mode,
             "resize": None if config.resize is None else list(config.resize),
-            "classes": classes,
+            "classes": [readable(name) for name in classes],
         },
     )
 

@@ -12,14 +12,15 @@ from training.data.splits import Split, SplitName
 class Material:
     """Rows as read. `splits` holds at least "train"; value = raw / `scale`.
 
-    `origin` says where the rows come from and lists the files with their checksums, as JSON. `usual_fractions` are for
-    the splits that the source lacks. `remarks` as in `Dataset`.
+    `origin` says where the rows come from and lists the files with their checksums, as JSON. `of` is the name of the
+    user's own file or folder. `usual_fractions` are for the splits that the source lacks. `remarks` as in `Dataset`.
     """
 
     splits: Mapping[SplitName, Split]
     input: InputSpec
     scale: float
     origin: dict[str, Any]
+    of: str | None = None
     usual_fractions: Mapping[SplitName, float] = field(default_factory=lambda: {"valid": 0.1, "test": 0.1})
     remarks: Mapping[SplitName, str] = field(default_factory=dict)
 
@@ -32,3 +33,8 @@ def input_spec(shape: tuple[int, ...]) -> InputSpec:
     elif len(shape) == 3 and shape[2] == 3:
         image = ImageSpec(mode="RGB", height=shape[0], width=shape[1])
     return InputSpec(shape=shape, minimum=0.0, maximum=1.0, image=image)
+
+
+def readable(name: str) -> str:
+    """The name of a file as text that JSON can hold: bytes that are no UTF-8 become question marks."""
+    return name.encode("utf-8", "replace").decode()

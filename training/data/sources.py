@@ -53,6 +53,7 @@ def load(config: DataConfig, *, readers: Mapping[SourceName, Reader] = READERS) 
     }
     return Dataset(
         name=config.name,
+        title=config.name if material.of is None else f"{config.name} {material.of}",
         input=material.input,
         splits=splits,
         scale=material.scale,
