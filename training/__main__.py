@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = subparsers.add_parser(
         "evaluate",
         help="measure a trained model",
-        description="Print bounds on the log-likelihood from discrete samples, rates and code usage, with the protocol.",
+        description="Print bounds on the log-likelihood from discrete samples, rates and code usage, with protocol.",
     )
     evaluate.add_argument("run", type=Path, help="folder of the run")
     evaluate.add_argument("--split", choices=["train", "valid", "test"], default="test")
