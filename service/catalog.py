@@ -59,6 +59,8 @@ class Catalog:
     def __init__(self, engines: Iterable[Engine], refusals: Iterable[Refusal] = ()) -> None:
         self._engines = {(engine.manifest.name, engine.manifest.version): engine for engine in engines}
         self._refusals = {(refusal.name, refusal.version): refusal for refusal in refusals}
+        # Sorted by version, so that the last one of each name is the highest.
+        self._highest = dict(sorted((*self._engines, *self._refusals)))
 
     @classmethod
     def open(cls, settings: Settings) -> "Catalog":
@@ -97,12 +99,12 @@ class Catalog:
 
     def default_version(self, name: str) -> int | None:
         """The version that a request without one gets; None when the highest on disk was refused."""
-        highest = self._highest(name)
-        return highest if (name, highest) in self._engines else None
+        highest = self._highest.get(name)
+        return highest if highest is not None and (name, highest) in self._engines else None
 
     def get(self, name: str, version: int | None = None) -> Engine:
         """Raises UnknownModel, UnknownVersion, or ModelUnavailable when it was found and refused."""
-        highest = self._highest(name)
+        highest = self._highest.get(name)
         if highest is None:
             served = self.names()
             listed = ", ".join(served[:10]) + (", ..." if len(served) > 10 else "")
@@ -120,17 +122,8 @@ class Catalog:
 
     def readiness(self) -> Readiness:
         """Computed from what was really loaded."""
-        names = {name for name, _ in (*self._engines, *self._refusals)}
-        failed = tuple(
-            self._refusals[name, highest]
-            for name in sorted(names)
-            if (highest := self._highest(name)) is not None and (name, highest) in self._refusals
-        )
+        failed = tuple(self._refusals[newest] for newest in self._highest.items() if newest in self._refusals)
         return Readiness(ready=bool(self._engines) and not failed, failed=failed)
-
-    def _highest(self, name: str) -> int | None:
-        found = [version for known, version in (*self._engines, *self._refusals) if known == name]
-        return max(found, default=None)
 
 
 def _require_folders(roots: Sequence[Path]) -> None:

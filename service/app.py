@@ -1,0 +1,54 @@
+"""The application: the one place where its parts meet."""
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.middleware import Middleware
+from starlette.responses import RedirectResponse
+
+from service import openapi, problems
+from service.catalog import Catalog
+from service.parts import Parts
+from service.problems import AnswerBugs
+from service.request_ids import RequestIds
+from service.routes import codes, health, models
+from service.settings import Settings
+from service.workers import Worker
+
+DESCRIPTION = """
+Inputs (vectors, images) to short discrete codes and back.
+
+Every example below runs as it stands, with a model that this server serves. Errors are
+[RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem details that name the field, what was expected and what came.
+"""
+
+
+def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
+    """The service over these models; by default those of the settings' repositories, loaded here.
+
+    Raises StartRefused when the settings ask for what cannot be had.
+    """
+    if catalog is None:
+        catalog = Catalog.open(settings)
+    # The documentation's scripts come from a package, not from another server: /docs works offline.
+    app = FastAPIOffline(
+        redoc_url=None,
+        static_url="/docs-assets",
+        title="Latent Codes",
+        summary="Discrete latent codes over HTTP.",
+        description=DESCRIPTION,
+        version=version("latent-codes"),
+        middleware=[Middleware(RequestIds), Middleware(AnswerBugs)],
+    )
+    app.state.parts = Parts(settings, catalog, Worker(settings.max_inline_ms / 1000))
+    problems.install(app)
+    for router in (codes.router(), models.router(), health.router()):
+        app.include_router(router)
+    app.add_api_route("/", _to_docs, include_in_schema=False)
+    openapi.describe(app, catalog)
+    return app
+
+
+async def _to_docs() -> RedirectResponse:
+    return RedirectResponse("docs")

@@ -1,0 +1,132 @@
+"""The OpenAPI document: every body, reply and error, with examples that run as they stand.
+
+Handlers read their bodies and write their replies themselves, so FastAPI cannot infer what is in them. Routes say it
+with the functions here, and `describe` puts the schemas and the examples into the document. The examples are made of
+the golden vectors of a model that is really served.
+"""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from models import codes
+from service import schemas
+from service.catalog import Catalog
+from service.engine import Engine
+from service.problems import PROBLEM_JSON
+from service.wire import JSON
+
+_COMPONENTS = "#/components/schemas/{model}"
+_EXAMPLE_DECIMALS = 4
+_OPERATION = "x-operation"
+
+_REQUESTS = (
+    schemas.EncodeRequest,
+    schemas.DecodeRequest,
+    schemas.ReconstructRequest,
+    schemas.GenerateRequest,
+)
+_REPLIES = (
+    schemas.EncodeReply,
+    schemas.DecodeReply,
+    schemas.ReconstructReply,
+    schemas.GenerateReply,
+    schemas.ModelList,
+    schemas.ModelReply,
+    schemas.Live,
+    schemas.Ready,
+    schemas.Problem,
+)
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def request_body(model: type[BaseModel], operation: str) -> dict[str, Any]:
+    """For `openapi_extra`: a JSON body of this model, with the example of that operation."""
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": _reference(model)}}}, _OPERATION: operation}
+
+
+def reply_content(model: type[BaseModel], *, status: int = 200, description: str = "") -> Responses:
+    """For `responses`: a JSON reply of this model."""
+    text = description or (model.__doc__ or "").splitlines()[0]
+    return {status: {"description": text, "content": {JSON: {"schema": _reference(model)}}}}
+
+
+def problem_responses(*statuses: int) -> Responses:
+    """For `responses`: problem details with these statuses."""
+    content = {PROBLEM_JSON: {"schema": _reference(schemas.Problem)}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def describe(app: FastAPI, catalog: Catalog) -> None:
+    """Have `app` serve the complete document, made once, when it is first asked for."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app, catalog)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI's documentation names
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _COMPONENTS.format(model=model.__name__)}
+
+
+def _document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes
+    )
+    document["components"] = {"schemas": _component_schemas()}
+    engine = _example_engine(catalog)
+    for operation in _operations(document):
+        verb = operation.pop(_OPERATION, None)
+        # FastAPI describes the errors of its own validation, which answers nothing here.
+        if "422" in operation["responses"] and verb is None:
+            del operation["responses"]["422"]
+        if engine is not None:
+            _add_examples(operation, verb, engine)
+    return document
+
+
+def _component_schemas() -> dict[str, Any]:
+    _, requests = models_json_schema([(model, "validation") for model in _REQUESTS], ref_template=_COMPONENTS)
+    _, replies = models_json_schema([(model, "serialization") for model in _REPLIES], ref_template=_COMPONENTS)
+    return {**requests["$defs"], **replies["$defs"]}
+
+
+def _operations(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from path.values()
+
+
+def _example_engine(catalog: Catalog) -> Engine | None:
+    names = [name for name in catalog.names() if catalog.default_version(name) is not None]
+    return catalog.get(names[0]) if names else None
+
+
+def _add_examples(operation: dict[str, Any], verb: str | None, engine: Engine) -> None:
+    values = {"model": engine.manifest.name, "version": str(engine.manifest.version)}
+    for parameter in operation.get("parameters", ()):
+        parameter["example"] = values[parameter["name"]]
+    if verb is not None:
+        operation["requestBody"]["content"][JSON]["example"] = _examples(engine)[verb]
+
+
+def _examples(engine: Engine) -> dict[str, Any]:
+    manifest = engine.manifest
+    spec, golden = manifest.input, manifest.golden
+    rounded = golden.inputs.array()[:1].astype(np.float64).round(_EXAMPLE_DECIMALS)
+    inputs = rounded.clip(spec.minimum, spec.maximum).tolist()
+    return {
+        "encode": {"inputs": inputs, "temperature": 0.7, "seed": 7, "outputs": ["codes", "margins"]},
+        "decode": {"codes": codes.to_hex(golden.codes.array()[:1], manifest.layout), "code_format": "hex"},
+        "reconstruct": {"inputs": inputs, "code_format": "hex"},
+        "generate": {"num_samples": 1, "seed": 7, "code_format": "hex"},
+    }

@@ -1,0 +1,25 @@
+"""What the routes work with, made once for an application."""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from service.catalog import Catalog
+from service.settings import Settings
+from service.workers import Worker
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The settings, the models, and the thread for long work."""
+
+    settings: Settings
+    catalog: Catalog
+    worker: Worker
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the application that a request came to."""
+    parts = request.app.state.parts
+    assert isinstance(parts, Parts)
+    return parts

@@ -1,0 +1,143 @@
+"""The one table from error to status, and the shape of an error's body: RFC 9457 problem details.
+
+A body is at most MAX_PROBLEM_BYTES long, repeats no more of a request than a clipped value, and says nothing of the
+server's inside. What is not in the table is a bug: it is logged with its traceback, and the body holds the request id.
+"""
+
+import logging
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import orjson
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import (
+    BodyTooLarge,
+    InvalidFields,
+    MalformedBody,
+    MediaTypeRefused,
+    ModelUnavailable,
+    ServiceError,
+    UnknownModel,
+    UnknownVersion,
+    quoted,
+)
+from service.request_ids import request_id_of
+
+PROBLEM_JSON = "application/problem+json"
+MAX_PROBLEM_BYTES = 4096
+_MAX_DETAIL = 600
+_MAX_INSTANCE = 200
+
+_logger = logging.getLogger(__name__)
+
+
+class Kind(NamedTuple):
+    """Status, the last part of the type's URN, and the title."""
+
+    status: int
+    slug: str
+    title: str
+
+
+PROBLEMS: dict[type[ServiceError], Kind] = {
+    MalformedBody: Kind(400, "malformed-json", "The body is not valid JSON"),
+    UnknownModel: Kind(404, "unknown-model", "There is no such model"),
+    UnknownVersion: Kind(404, "unknown-version", "The model has no such version"),
+    BodyTooLarge: Kind(413, "body-too-large", "The body is too large"),
+    MediaTypeRefused: Kind(415, "unsupported-media-type", "The body's type or encoding is not supported"),
+    InvalidFields: Kind(422, "invalid-fields", "The request does not fit"),
+    ModelUnavailable: Kind(503, "model-unavailable", "The model was refused when it was loaded"),
+}
+UNKNOWN_ROUTE = Kind(404, "unknown-route", "There is nothing at this path")
+METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "The path does not take this method")
+BUG = Kind(500, "internal-error", "The service failed")
+
+
+def problem_response(
+    request: Request, kind: Kind, detail: str, errors: tuple[Any, ...] = (), headers: dict[str, str] | None = None
+) -> Response:
+    """The reply. `errors` are FieldErrors; the first is also told at the top level, where it is easy to read."""
+    body: dict[str, Any] = {
+        "type": f"urn:latent-codes:problem:{kind.slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail if len(detail) <= _MAX_DETAIL else detail[: _MAX_DETAIL - 3] + "...",
+        "instance": quote(request.scope["path"])[:_MAX_INSTANCE],
+        "request_id": request_id_of(request.scope),
+    }
+    listed = [{"field": error.field, "expected": error.expected, "received": error.received} for error in errors]
+    body |= listed[0] if listed else {}
+    while len(listed) > 1:
+        content = orjson.dumps(body | {"errors": listed})
+        if len(content) <= MAX_PROBLEM_BYTES:
+            break
+        listed.pop()
+    else:
+        content = orjson.dumps(body)
+    return Response(content, kind.status, headers, media_type=PROBLEM_JSON)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the service, and of the framework, with a problem."""
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _disconnected)
+
+
+async def _service_error(request: Request, error: Exception) -> Response:
+    kind = PROBLEMS.get(type(error))  # type: ignore[arg-type]  # registered for ServiceError alone
+    if kind is None:
+        raise error
+    errors = error.errors if isinstance(error, InvalidFields) else ()
+    return problem_response(request, kind, str(error), errors)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        detail = f"expected {allowed or 'another method'}, received {quoted(request.method)}"
+        return problem_response(request, METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
+    if error.status_code == 404:
+        return problem_response(request, UNKNOWN_ROUTE, "the routes are described at /docs and in /openapi.json")
+    return problem_response(
+        request, Kind(error.status_code, "http-error", "The request was refused"), str(error.detail)
+    )
+
+
+async def _disconnected(_request: Request, _error: Exception) -> Response:
+    """Nobody reads this: the caller left before the body was complete."""
+    return Response(status_code=400)
+
+
+class AnswerBugs:
+    """Middleware: an error that nobody foresaw is logged with its traceback, and answered without any of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception:  # the process must go on serving others
+            _logger.exception("request %s failed; this is a bug", request_id_of(scope))
+            if started:
+                raise
+            request = Request(scope)
+            detail = "this is a bug of the service; its log has more under the request id"
+            await problem_response(request, BUG, detail)(scope, receive, send)

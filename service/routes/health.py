@@ -1,0 +1,47 @@
+"""Probes, at the paths of the Open Inference Protocol."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import wire
+from service.openapi import reply_content
+from service.parts import parts_of
+from service.schemas import Live, Ready
+
+
+async def live() -> Response:
+    """The process answers. Says nothing about the models: restarting would not mend a broken one."""
+    return Response(wire.to_json({"live": True}), media_type=wire.JSON)
+
+
+async def ready(request: Request) -> Response:
+    """200 when the highest version of every model on disk is served, and there is one; 503 with the failed ones."""
+    readiness = parts_of(request).catalog.readiness()
+    failed = [
+        {"model": refusal.name, "version": refusal.version, "reason": refusal.reason} for refusal in readiness.failed
+    ]
+    content = wire.to_json({"ready": readiness.ready, "failed": failed})
+    return Response(content, 200 if readiness.ready else 503, media_type=wire.JSON)
+
+
+def router() -> APIRouter:
+    """Liveness and readiness."""
+    routes = APIRouter(prefix="/v2/health", tags=["health"])
+    routes.add_api_route(
+        "/live",
+        live,
+        operation_id="is_live",
+        summary="Does the process answer?",
+        response_model=None,
+        responses=reply_content(Live),
+    )
+    routes.add_api_route(
+        "/ready",
+        ready,
+        operation_id="is_ready",
+        summary="Are all models served?",
+        response_model=None,
+        responses=reply_content(Ready) | reply_content(Ready, status=503, description="Not ready"),
+    )
+    return routes

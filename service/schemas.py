@@ -1,0 +1,295 @@
+"""Requests and replies of `/v1`: what may be in them, and how OpenAPI describes them.
+
+Requests are validated in two steps. Names, types and ranges of the parameters are these models' (strict: the string
+"1" is no number, `true` is none either, an unknown name is an error). The arrays pass through as they came: reading
+them needs the model's shapes and has to be fast, so `wire` does it; here they only have a description.
+
+Replies are written as plain dictionaries of arrays; their models say what is in them and are held to it by tests.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from models.manifest import InputSpec, Kind, Metric, RelaxationSpec, TrainingRecord, UniformPrior
+from models.noise import MAX_SEED
+from service.sampling import (
+    MAX_RELAXATION_TEMPERATURE,
+    MAX_TEMPERATURE,
+    MIN_RELAXATION_TEMPERATURE,
+    RELAXATION_TEMPERATURE_EXPECTED,
+    SEED_EXPECTED,
+    TEMPERATURE_EXPECTED,
+)
+
+CodeFormat = Literal["indices", "hex", "base64"]
+
+_NUMBERS = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"type": "array", "items": {}}]}}
+_ROWS = {"type": "array", "minItems": 1, "items": _NUMBERS}
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
+
+
+Inputs = Annotated[
+    Any,
+    WithJsonSchema(
+        _ROWS | {"description": "Rows, each flat or in the model's input shape, with values in the model's range."}
+    ),
+]
+CodesIn = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {"anyOf": [{"type": "array", "items": {"type": "integer", "minimum": 0}}, {"type": "string"}]},
+            "description": "Codes in the layout that `code_format` names: lists of integers, or strings.",
+        }
+    ),
+]
+RelaxedIn = Annotated[
+    Any,
+    WithJsonSchema(
+        _ROWS | {"description": "Relaxed codes: values in [0, 1]; those of a categorical latent sum to 1 within 0.001."}
+    ),
+]
+
+Temperature = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=MAX_TEMPERATURE,
+        allow_inf_nan=False,
+        description="How random the codes are. 0: the most probable code; 1: an exact sample of the posterior.",
+    ),
+]
+RelaxationTemperature = Annotated[
+    float | None,
+    Field(
+        ge=MIN_RELAXATION_TEMPERATURE,
+        le=MAX_RELAXATION_TEMPERATURE,
+        allow_inf_nan=False,
+        description="How sharp `relaxed` is; never changes the codes. By default the one that training ended with.",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        le=MAX_SEED,
+        description="The same request with the same seed gets the same codes. By default drawn, and returned.",
+    ),
+]
+NumSamples = Annotated[
+    int, Field(ge=1, description="Samples of each row; with more than one, a sample axis follows the rows.")
+]
+CodeFormatField = Annotated[
+    CodeFormat, Field(description="`indices`, or the packed bits of a code as `hex` or `base64`.")
+]
+EncodeOutput = Literal["codes", "relaxed", "probabilities", "logits", "margins"]
+GenerateOutput = Literal["codes", "relaxed"]
+
+EXPECTED = {
+    "inputs": "a list of rows",
+    "temperature": TEMPERATURE_EXPECTED,
+    "relaxation_temperature": RELAXATION_TEMPERATURE_EXPECTED,
+    "seed": SEED_EXPECTED,
+    "num_samples": "an integer of at least 1",
+    "code_format": "indices, hex or base64",
+}
+"""What to say of a parameter that does not fit, whatever is wrong with it."""
+
+
+class EncodeRequest(_Request):
+    """Inputs to codes."""
+
+    inputs: Inputs
+    temperature: Temperature = 0.0
+    relaxation_temperature: RelaxationTemperature = None
+    seed: Seed = None
+    num_samples: NumSamples = 1
+    outputs: Annotated[list[EncodeOutput], Field(min_length=1, max_length=5, description="What to return.")] = ["codes"]
+    code_format: CodeFormatField = "indices"
+
+
+class ReconstructRequest(EncodeRequest):
+    """Inputs to codes and back. `outputs` says what to return of the encoding, beside the decoded outputs."""
+
+
+class DecodeRequest(_Request):
+    """Codes to outputs: exactly one of `codes` and `relaxed`."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["codes"]}, {"required": ["relaxed"]}]})
+
+    codes: CodesIn = None
+    relaxed: RelaxedIn = None
+    code_format: CodeFormatField = "indices"
+
+
+class GenerateRequest(_Request):
+    """Codes drawn from the prior, decoded."""
+
+    num_samples: Annotated[int, Field(ge=1, description="How many codes to draw.")] = 1
+    temperature: Temperature = 1.0
+    relaxation_temperature: RelaxationTemperature = None
+    seed: Seed = None
+    outputs: Annotated[
+        list[GenerateOutput],
+        Field(min_length=1, max_length=2, description="What to return beside the decoded outputs."),
+    ] = ["codes"]
+    code_format: CodeFormatField = "indices"
+
+
+Array = Annotated[list[Any], WithJsonSchema({"type": "array", "items": {}})]
+
+
+class _Answer(_Reply):
+    model: Annotated[str, Field(description="Name of the model that answered.")]
+    version: Annotated[int, Field(description="Version of the model that answered.")]
+
+
+class _SeededAnswer(_Answer):
+    seed: Annotated[int | None, Field(description="The seed used; at temperature 0 the one given, or null.")]
+
+
+class EncodeReply(_SeededAnswer):
+    """What `outputs` asked for, and nothing else. B rows, N latents, K categories; S samples when more than one."""
+
+    codes: Annotated[Array | None, Field(description="[B, N], or strings [B]; with samples [B, S, N] or [B, S].")] = (
+        None
+    )
+    relaxed: Annotated[
+        Array | None, Field(description="[B, N] binary, [B, N, K] categorical; a sample axis after B.")
+    ] = None
+    probabilities: Annotated[Array | None, Field(description="Of the posterior: [B, N] or [B, N, K].")] = None
+    logits: Annotated[Array | None, Field(description="Of the posterior: [B, N] log-odds of 1, or [B, N, K].")] = None
+    margins: Annotated[
+        Array | None, Field(description="[B, N]: best minus second-best score of each latent; a sample axis after B.")
+    ] = None
+
+
+class DecodeReply(_Answer):
+    """Decoded outputs."""
+
+    outputs: Annotated[Array, Field(description="Rows in the model's input shape: means of the likelihood.")]
+
+
+class ReconstructReply(EncodeReply):
+    """An encoding with its decoded outputs."""
+
+    outputs: Annotated[
+        Array, Field(description="Rows in the model's input shape; with samples an axis after the rows.")
+    ]
+    mean_squared_error: Annotated[Array, Field(description="[B], or [B, S]: over the values of a row.")]
+
+
+class GenerateReply(_SeededAnswer):
+    """Codes drawn from the prior with their decoded outputs."""
+
+    codes: Annotated[Array | None, Field(description="[B, N], or strings [B].")] = None
+    relaxed: Annotated[Array | None, Field(description="[B, N] binary, [B, N, K] categorical.")] = None
+    outputs: Annotated[Array, Field(description="Rows in the model's input shape.")]
+
+
+class ModelSummary(_Reply):
+    """One model that is served. What is not its name or versions is that of its highest served version."""
+
+    name: str
+    version: Annotated[int | None, Field(description="What a request without a version gets; null if it was refused.")]
+    versions: Annotated[list[int], Field(description="Versions that are served.")]
+    description: str
+    kind: Kind
+    num_latents: int
+    num_categories: int
+    code_bits: Annotated[int, Field(description="Bits of a packed code.")]
+    input: InputSpec
+
+
+class ModelList(_Reply):
+    """Every model that is served."""
+
+    models: list[ModelSummary]
+
+
+class GraphRecord(_Reply):
+    """An ONNX graph, as published."""
+
+    file: str
+    sha256: str
+    size_bytes: int
+
+
+class ModelReply(_Reply):
+    """A version of a model: its manifest, without the golden vectors, and what this server makes of it."""
+
+    name: str
+    version: int
+    versions: Annotated[list[int], Field(description="Versions of this model that are served.")]
+    provider: Annotated[str, Field(description="The execution provider of ONNX Runtime that really runs the model.")]
+    schema_version: int
+    description: str
+    kind: Kind
+    num_latents: int
+    num_categories: int
+    code_bits: Annotated[int, Field(description="Bits of a packed code.")]
+    input: InputSpec
+    likelihood: str
+    relaxation: RelaxationSpec
+    estimator: str
+    relaxation_temperature: float
+    prior: UniformPrior
+    metrics: list[Metric]
+    training: TrainingRecord
+    libraries: dict[str, str]
+    created: str
+    graphs: dict[str, GraphRecord]
+
+
+class Live(_Reply):
+    """The process answers."""
+
+    live: Literal[True]
+
+
+class FailedModel(_Reply):
+    """The highest version of a model, refused."""
+
+    model: str
+    version: int
+    reason: str
+
+
+class Ready(_Reply):
+    """Whether the highest version of every model on disk is served, and there is one."""
+
+    ready: bool
+    failed: list[FailedModel]
+
+
+class ProblemField(_Reply):
+    """One field that does not fit."""
+
+    field: str
+    expected: str
+    received: str
+
+
+class Problem(_Reply):
+    """RFC 9457 problem details; `field`, `expected` and `received` where a field is at fault, `errors` for several."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: Annotated[str, Field(description="Path of the request.")]
+    request_id: Annotated[str, Field(description="The same as in the header X-Request-ID and in the server's log.")]
+    field: str | None = None
+    expected: str | None = None
+    received: str | None = None
+    errors: list[ProblemField] | None = None
