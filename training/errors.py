@@ -7,6 +7,7 @@ TrainingError
 │   └── DownloadFailed      published data that could not be fetched
 ├── RunError                a run's folder or checkpoint that cannot be used
 │   └── TrainingDiverged    a loss that is no longer a number
+├── EvaluationError         a model or inputs that cannot be measured
 └── ExportRefused           a model that cannot be exported, or whose graphs are not the model
 """
 
@@ -37,6 +38,10 @@ class RunError(TrainingError):
 
 class TrainingDiverged(RunError):
     """A term of the loss became infinite or not a number. The last good checkpoint is kept."""
+
+
+class EvaluationError(TrainingError):
+    """An option of an evaluation, its inputs or the model make no number that means anything."""
 
 
 class ExportRefused(TrainingError):
