@@ -41,7 +41,7 @@ class CodeUsage:
 
     @property
     def aggregate_perplexity(self) -> Float64[np.ndarray, " N"]:
-        """Effective number of categories of each latent, 1 to K: 2 to the entropy of the aggregate posterior in bits."""
+        """Effective number of categories of each latent, 1 to K: 2 to the bits of the aggregate posterior."""
         return np.exp2(entropy_bits(self.aggregate_posterior))
 
     @property
