@@ -34,7 +34,8 @@ class Posterior(ABC):
 
     def __init__(self, parameters: Float[Tensor, "B *shape"], latent: LatentConfig) -> None:
         """`parameters` is what the encoder puts out, unconstrained: [B, *latent], or [B, *latent, P] where P =
-        `num_parameters` is above 1."""
+        `num_parameters` is above 1.
+        """
         self.parameters = parameters
         self.latent = latent
 
