@@ -9,6 +9,7 @@ bit for bit. On CUDA, TF32 is off: with its 10-bit mantissa symbols would flip.
 
 import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import onnxruntime
@@ -68,6 +69,7 @@ def _open(content: bytes, device: Device, num_threads: int) -> onnxruntime.Infer
     wants_cuda = device == "cuda" or (device == "auto" and CUDA in onnxruntime.get_available_providers())
     if not wants_cuda:
         return _create(content, [CPU], num_threads)
+    _preload_cuda()
     try:
         session = _create(content, [(CUDA, _CUDA_OPTIONS), CPU], num_threads)
     except GraphRefused as error:
@@ -80,6 +82,12 @@ def _open(content: bytes, device: Device, num_threads: int) -> onnxruntime.Infer
             "is there an NVIDIA GPU with its driver, and can this process see it?"
         )
     return session
+
+
+@cache
+def _preload_cuda() -> None:
+    """Load the CUDA and cuDNN libraries that pip installed, once; the loader of the system does not look there."""
+    onnxruntime.preload_dlls()
 
 
 def _create(content: bytes, providers: list[Any], num_threads: int) -> onnxruntime.InferenceSession:

@@ -87,8 +87,8 @@ class Settings(BaseSettings):
             return cls()
         except ValidationError as error:
             sentences = [
-                f"{PREFIX}{str(problem['loc'][0]).upper()}={quoted(os.environ.get(_variable(problem), ''))}: "
-                f"{problem['msg']}"
+                f"{_variable(problem)}={quoted(os.environ.get(_variable(problem), ''))}: "
+                f"{problem['msg'].removeprefix('Value error, ')}"
                 for problem in error.errors(include_url=False)
             ]
             raise SettingsRefused("; ".join(sentences)) from None
