@@ -10,9 +10,10 @@ RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 SERVE_ENV := .venv-serve
 TEST_ENV := .venv
 TORCHLESS_ENV := .venv-torchless
+LOCK_ENV := .venv-lock
 PROJECT := pyproject.toml client/pyproject.toml
 
-.PHONY: serve test test-all test-torchless lint format train-env clean help
+.PHONY: serve test test-all test-torchless lint format train-env lock clean help
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -41,22 +42,29 @@ format: $(TEST_ENV)/.installed  ## Format the code
 
 train-env: $(TEST_ENV)/.installed  ## Make the environment that `python -m training` runs in
 
+# For every platform and every Python from 3.11 on, without the address of the index they came from.
+LOCK := $(LOCK_ENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command 'make lock'
+
+lock: $(LOCK_ENV)/.installed  ## Pin what the images install, with hashes, at the newest versions allowed
+	$(LOCK) --group build -o requirements/build.txt
+	$(LOCK) pyproject.toml --extra serve --extra cpu -o requirements/serve-cpu.txt
+	$(LOCK) pyproject.toml --extra serve --extra gpu -o requirements/serve-gpu.txt
+	$(LOCK) pyproject.toml --extra train --extra cpu -o requirements/train.txt
+	echo torch | $(LOCK) pyproject.toml --extra train --extra cpu --excludes /dev/stdin \
+		--constraint requirements/train.txt -o requirements/train-without-torch.txt
+
 clean:  ## Remove the environments and caches
 	rm -rf .venv .venv-* .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
 
-$(SERVE_ENV)/.installed: $(PROJECT)
-	$(call make_env,$(SERVE_ENV),'.[serve,$(RUNTIME)]')
+# What each environment holds, as arguments of pip.
+$(SERVE_ENV)/.installed: CONTENT = --editable '.[serve,$(RUNTIME)]'
+$(TEST_ENV)/.installed: CONTENT = --editable '.[serve,cpu,train]' --editable ./client --group lint --group test --group test-training
+$(TORCHLESS_ENV)/.installed: CONTENT = --editable '.[serve,cpu]' --editable ./client --group test
 
-$(TEST_ENV)/.installed: $(PROJECT)
-	$(call make_env,$(TEST_ENV),'.[serve,cpu,train]' -e ./client --group lint --group test --group test-training)
-
-$(TORCHLESS_ENV)/.installed: $(PROJECT)
-	$(call make_env,$(TORCHLESS_ENV),'.[serve,cpu]' -e ./client --group test)
-
-define make_env
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; say which to use with: make PYTHON=python3.12")'
-	$(PYTHON) -m venv --clear $(1)
-	$(1)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(1)/bin/python -m pip install --quiet --editable $(2)
+%/.installed: $(PROJECT)
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; say which to use with, for example: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(@D)/bin/python -m pip install --quiet $(CONTENT)
 	@touch $@
-endef
