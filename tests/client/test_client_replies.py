@@ -138,6 +138,12 @@ def test_a_problem_of_several_fields_names_each_once(answered_with: Any) -> None
     assert [error.field for error in refusal.value.problem.errors] == ["inputs[0][1]", "temperature"]
 
 
+def test_the_request_id_is_taken_from_the_header_where_the_problem_has_none(answered_with: Any) -> None:
+    args, kwargs = problem(422, {"title": "No"}, **{"X-Request-ID": "from-the-header"})
+    with pytest.raises(RequestRefused, match=r"^HTTP 422: No \(request from-the-header\)$"):
+        answered_with(*args, **kwargs).models()
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
