@@ -154,7 +154,7 @@ class _Metrics:
         self._num_examples = num_examples
         self._protocol = protocol
 
-    def add(self, name: str, value: float, unit: str, how: str, standard_error: float | None = None) -> None:
+    def add(self, name: str, value: float | int, unit: str, how: str, standard_error: float | None = None) -> None:
         if not math.isfinite(value):
             raise EvaluationError(f"{name}: expected a finite number, got {value}; the model has diverged")
         self.metrics.append(

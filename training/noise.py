@@ -22,7 +22,7 @@ def draw(noise: NoiseName, shape: Sequence[int], generator: torch.Generator) -> 
     """Independent Gumbel(0, 1) or Logistic(0, 1) noise in float32 on the generator's device; always finite."""
     if noise == "gumbel":
         # An exponential variable is -log of a uniform without ever forming the uniform: right in both tails.
-        waiting = torch.empty(*shape, device=generator.device).exponential_(generator=generator)
+        waiting = torch.empty(*shape, dtype=torch.float32, device=generator.device).exponential_(generator=generator)
         return -waiting.clamp_min(_TINY).log()
-    uniform = torch.rand(*shape, device=generator.device, generator=generator).clamp_min(_HALF_CELL)
-    return torch.logit(uniform)
+    uniform = torch.rand(*shape, dtype=torch.float32, device=generator.device, generator=generator)
+    return torch.logit(uniform.clamp_min(_HALF_CELL))
