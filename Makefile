@@ -61,6 +61,7 @@ clean:  ## Remove the environments and caches
 $(SERVE_ENV)/.installed: CONTENT = --editable '.[serve,$(RUNTIME)]'
 $(TEST_ENV)/.installed: CONTENT = --editable '.[serve,cpu,train]' --editable ./client --group lint --group test --group test-training
 $(TORCHLESS_ENV)/.installed: CONTENT = --editable '.[serve,cpu]' --editable ./client --group test
+$(LOCK_ENV)/.installed: CONTENT = --group lock
 
 %/.installed: $(PROJECT)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; say which to use with, for example: make PYTHON=python3.12")'
