@@ -73,7 +73,7 @@ def test_a_random_operator_is_found_inside_a_function() -> None:
 
 def test_an_operator_of_another_domain_is_refused() -> None:
     proto = model_of(helper.make_node("Anything", ["x"], ["y"], domain="com.example"), domain="com.example")
-    with pytest.raises(GraphRefused, match="'Anything' of domain 'com.example'"):
+    with pytest.raises(GraphRefused, match=r"'Anything' of domain 'com\.example'"):
         refuse_unsafe(proto.SerializeToString())
 
 
