@@ -71,11 +71,11 @@ class ServiceProcess:
     ) -> None:
         self.stop()
 
-    def stop(self) -> int:
-        """End the process as `docker stop` does, wait for it, and return its exit status."""
+    def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
+        """End the process, by default as `docker stop` does; wait for it, and return its exit status."""
         assert self._process is not None
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+            self._process.send_signal(with_signal)
         try:
             return self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:

@@ -1,0 +1,153 @@
+"""The application in this process, with parts made for the test: bugs, long work, and where work is done."""
+
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from tiny_models import TINY_BINARY
+
+from models.repository import Repository
+from service.app import create_app
+from service.catalog import Catalog
+from service.engine import Encoding, Engine
+from service.settings import Settings
+from service.workers import Worker
+
+ENCODE = "/v1/models/tiny-binary/encode"
+BODY: dict[str, Any] = {"inputs": [[0.5] * 16]}
+WAIT_SECONDS = 30
+
+
+class Failing(Engine):
+    """An engine with a bug, as long as `broken`."""
+
+    broken = True
+
+    def encode(self, *args: Any, **kwargs: Any) -> Encoding:
+        if self.broken:
+            raise RuntimeError("a secret of the server, /etc/passwd")
+        return super().encode(*args, **kwargs)
+
+
+class Waiting(Engine):
+    """An engine whose encoding takes until it is told to go on."""
+
+    seconds_per_row = 1.0  # type: ignore[assignment]  # estimated as long
+    started: threading.Event
+    go_on: threading.Event
+
+    def encode(self, *args: Any, **kwargs: Any) -> Encoding:
+        self.started.set()
+        if not self.go_on.wait(WAIT_SECONDS):
+            raise RuntimeError("nobody said to go on")
+        return super().encode(*args, **kwargs)
+
+
+def run_against(engine: Engine, scenario: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
+    """Run the scenario against an application that serves this engine alone."""
+
+    async def run() -> None:
+        app = create_app(Settings(), Catalog([engine]))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            await scenario(client)
+
+    anyio.run(run)
+
+
+def test_a_bug_is_logged_with_its_traceback_and_answered_without_it(
+    tiny_repository: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Failing.load(Repository(tiny_repository).read("tiny-binary"))
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        reply = await client.post(ENCODE, json=BODY, headers={"X-Request-ID": "the-one-with-the-bug"})
+        assert reply.status_code == 500
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert reply.json()["request_id"] == reply.headers["x-request-id"] == "the-one-with-the-bug"
+        assert "secret" not in reply.text
+        assert "RuntimeError" not in reply.text
+        engine.broken = False
+        assert (await client.post(ENCODE, json=BODY)).status_code == 200
+
+    with caplog.at_level(logging.ERROR):
+        run_against(engine, scenario)
+    [record] = caplog.records
+    assert "the-one-with-the-bug" in record.getMessage()
+    assert record.exc_info is not None
+    assert "a secret of the server" in str(record.exc_info[1])
+
+
+def test_health_is_answered_while_a_long_request_runs(tiny_repository: Path) -> None:
+    """The encoding waits for the health check's answer: on the event loop neither could ever finish."""
+    engine = Waiting.load(Repository(tiny_repository).read("tiny-binary"))
+    engine.started, engine.go_on = threading.Event(), threading.Event()
+    replies = []
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        async def encode() -> None:
+            replies.append(await client.post(ENCODE, json=BODY, timeout=2 * WAIT_SECONDS))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(encode)
+            with anyio.fail_after(WAIT_SECONDS):
+                while not engine.started.is_set():
+                    await anyio.sleep(0.001)
+                assert (await client.get("/v2/health/live")).json() == {"live": True}
+                assert (await client.get("/v2/health/ready")).status_code == 200
+            assert not replies
+            engine.go_on.set()
+
+    run_against(engine, scenario)
+    [reply] = replies
+    assert reply.json()["codes"] == TINY_BINARY.encode(TINY_BINARY.inputs(1) * 0 + 0.5).codes.tolist()
+
+
+def test_short_work_is_done_at_once_and_long_work_in_another_thread() -> None:
+    async def run() -> None:
+        worker = Worker(max_inline_seconds=0.002)
+        here = threading.get_ident()
+        assert await worker.run(threading.get_ident, estimated_seconds=0.001) == here
+        assert await worker.run(threading.get_ident, estimated_seconds=0.1) != here
+
+    anyio.run(run)
+
+
+def test_long_work_is_done_one_after_the_other() -> None:
+    running, most = 0, 0
+    lock = threading.Lock()
+    overlap = threading.Event()
+
+    def work() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        overlap.wait(0.01)
+        with lock:
+            running -= 1
+
+    async def run() -> None:
+        worker = Worker(max_inline_seconds=0.0)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(lambda: worker.run(work, estimated_seconds=1.0))
+
+    anyio.run(run)
+    assert most == 1
+
+
+def test_the_error_of_long_work_reaches_who_asked_for_it() -> None:
+    def fail() -> None:
+        raise ValueError("from the thread")
+
+    async def run() -> None:
+        with pytest.raises(ValueError, match="from the thread"):
+            await Worker(max_inline_seconds=0.0).run(fail, estimated_seconds=1.0)
+
+    anyio.run(run)

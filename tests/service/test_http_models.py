@@ -1,0 +1,173 @@
+"""What the service says about itself: models, health, the OpenAPI document and its page."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+import pytest
+from service_process import ServiceProcess
+from tiny_models import TINY_BINARY, TINY_CATEGORICAL
+
+from models.repository import Repository
+from service.schemas import ModelList, ModelReply, Problem, Ready
+
+
+@pytest.fixture
+def client(running_service: ServiceProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running_service.url, timeout=30) as client:
+        yield client
+
+
+def test_every_served_model_is_listed_with_its_shape(client: httpx.Client) -> None:
+    reply = client.get("/v1/models").json()
+    ModelList.model_validate_json(client.get("/v1/models").content)
+    assert [model["name"] for model in reply["models"]] == ["tiny-binary", "tiny-categorical"]
+    for found, model in zip(reply["models"], (TINY_BINARY, TINY_CATEGORICAL), strict=True):
+        assert (found["version"], found["versions"]) == (1, [1])
+        assert (found["kind"], found["num_latents"]) == (model.kind, model.num_latents)
+        assert found["code_bits"] == model.layout.num_bits
+        assert found["input"]["shape"] == list(model.input_shape)
+
+
+def test_a_model_is_described_by_its_manifest_and_where_it_runs(client: httpx.Client, tiny_repository: Path) -> None:
+    reply = client.get("/v1/models/tiny-categorical")
+    ModelReply.model_validate_json(reply.content)
+    manifest = Repository(tiny_repository).read("tiny-categorical").manifest
+    described = reply.json()
+    assert described.pop("provider") == "CPUExecutionProvider"
+    assert described.pop("versions") == [1]
+    assert described.pop("code_bits") == 15
+    assert described == manifest.model_dump(mode="json", exclude={"golden"})
+    assert client.get("/v1/models/tiny-categorical/versions/1").json() == reply.json()
+
+
+def test_the_provider_of_each_model_is_in_the_log(running_service: ServiceProcess) -> None:
+    for name in ("tiny-binary", "tiny-categorical"):
+        assert f"model {name} version 1 is served on CPUExecutionProvider" in running_service.log_text()
+
+
+def test_a_whole_service_is_live_and_ready(client: httpx.Client) -> None:
+    assert client.get("/v2/health/live").json() == {"live": True}
+    reply = client.get("/v2/health/ready")
+    assert (reply.status_code, reply.json()) == (200, {"ready": True, "failed": []})
+
+
+def test_a_service_with_a_broken_model_serves_the_others_and_says_so(tmp_path: Path, tiny_repository: Path) -> None:
+    repository = Path(shutil.copytree(tiny_repository, tmp_path / "repository"))
+    TINY_BINARY.publish(Repository(repository))
+    with (repository / "tiny-binary" / "2" / "encoder.onnx").open("r+b") as file:
+        file.seek(100)
+        byte = file.read(1)[0]
+        file.seek(100)
+        file.write(bytes([byte ^ 1]))
+
+    with (
+        ServiceProcess([repository], log=tmp_path / "log", wait_until="live") as service,
+        httpx.Client(base_url=service.url, timeout=30) as client,
+    ):
+        ready = client.get("/v2/health/ready")
+        assert ready.status_code == 503
+        Ready.model_validate_json(ready.content)
+        [failed] = ready.json()["failed"]
+        assert (failed["model"], failed["version"]) == ("tiny-binary", 2)
+        assert str(tmp_path) not in ready.text
+        assert str(repository / "tiny-binary" / "2" / "encoder.onnx") in service.log_text()
+
+        body = {"inputs": TINY_BINARY.inputs(1).tolist()}
+        refused = client.post("/v1/models/tiny-binary/encode", json=body)
+        assert refused.status_code == 503
+        assert str(tmp_path) not in refused.text
+        Problem.model_validate_json(refused.content)
+        assert client.get("/v1/models/tiny-binary").status_code == 503
+        assert client.post("/v1/models/tiny-binary/versions/2/encode", json=body).status_code == 503
+        assert client.post("/v1/models/tiny-binary/versions/1/encode", json=body).status_code == 200
+        assert client.post("/v1/models/tiny-categorical/generate", json={}).status_code == 200
+        listed = {model["name"]: model for model in client.get("/v1/models").json()["models"]}
+        assert (listed["tiny-binary"]["version"], listed["tiny-binary"]["versions"]) == (None, [1])
+
+
+def test_a_service_without_models_is_live_and_not_ready(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with ServiceProcess([tmp_path / "empty"], log=tmp_path / "log", wait_until="live") as service:
+        ready = httpx.get(f"{service.url}/v2/health/ready")
+        assert (ready.status_code, ready.json()) == (503, {"ready": False, "failed": []})
+        assert httpx.get(f"{service.url}/v1/models").json() == {"models": []}
+        assert httpx.get(f"{service.url}/openapi.json").status_code == 200
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+@pytest.fixture
+def document(client: httpx.Client) -> dict[str, Any]:
+    return dict(client.get("/openapi.json").json())
+
+
+def test_every_route_is_described(document: dict[str, Any]) -> None:
+    verbs = ("encode", "decode", "reconstruct", "generate")
+    model, version = "/v1/models/{model}", "/v1/models/{model}/versions/{version}"
+    posts = {(f"{at}/{verb}", "post") for at in (model, version) for verb in verbs}
+    gets = {(path, "get") for path in ("/v1/models", model, version, "/v2/health/live", "/v2/health/ready")}
+    assert {(path, method) for path, method, _ in operations(document)} == posts | gets
+
+
+def test_operations_have_stable_names_in_snake_case(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", name) for name in names)
+    assert {"encode", "decode", "reconstruct", "generate", "list_models", "get_model"} <= set(names)
+
+
+def test_every_reference_leads_to_a_schema(document: dict[str, Any]) -> None:
+    references = set(re.findall(r"'\$ref': '([^']+)'", repr(document)))
+    assert references
+    for reference in references:
+        part: Any = document
+        for step in reference.removeprefix("#/").split("/"):
+            part = part[step]
+        assert part["type"] in {"object", "string"}
+
+
+def test_every_reply_and_error_has_a_schema(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        for status, response in operation["responses"].items():
+            media_type = "application/json" if status == "200" or "health" in path else "application/problem+json"
+            assert list(response["content"]) == [media_type], (path, status)
+            assert "$ref" in response["content"][media_type]["schema"]
+        if method == "post":
+            assert set(operation["responses"]) == {"200", "400", "404", "413", "415", "422", "500", "503"}
+            assert "$ref" in operation["requestBody"]["content"]["application/json"]["schema"]
+
+
+def test_every_example_runs_as_it_stands(client: httpx.Client, document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        filled = path
+        for parameter in operation.get("parameters", ()):
+            filled = filled.replace(f"{{{parameter['name']}}}", parameter["example"])
+        body = operation["requestBody"]["content"]["application/json"]["example"] if method == "post" else None
+        reply = client.request(method, filled, json=body)
+        assert reply.status_code == 200, (filled, reply.text)
+
+
+def test_the_documentation_page_needs_no_other_server(client: httpx.Client) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    links = re.findall(r"(?:src|href)=\"([^\"]+)\"", page.text)
+    assert len(links) >= 3
+    for link in links:
+        assert not urlsplit(link).netloc
+        asset = client.get(urljoin("/docs", link))
+        assert asset.status_code == 200
+        assert len(asset.content) > 1000
+    assert "/openapi.json" in page.text
+
+
+def test_the_root_leads_to_the_documentation(client: httpx.Client) -> None:
+    assert client.get("/", follow_redirects=True).url.path == "/docs"
