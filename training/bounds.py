@@ -92,7 +92,7 @@ def importance_weighted(
     return [-torch.cat(log_means) for log_means in zip(*blocks, strict=True)]
 
 
-def streamed_log_means(chunks: Iterable[Float[Tensor, "R S"]], counts: Sequence[int]) -> list[Float64[Tensor, " R"]]:
+def streamed_log_means(chunks: Iterable[Float[Tensor, "R _"]], counts: Sequence[int]) -> list[Float64[Tensor, " R"]]:
     """The logarithm of 1/m sum exp of the first m values of each row, for each m in `counts`.
 
     `chunks` are the values in order; however they are cut, the answer is the same up to rounding. In float64.

@@ -21,7 +21,7 @@ MARGIN_EDGES = np.concatenate([[0.0], np.logspace(-6, 2, 17), [np.inf]])
 def entropy_bits(frequencies: Float64[np.ndarray, "*rest K"]) -> Float64[np.ndarray, "*rest"]:
     """Entropy over the last axis, in bits; 0 log 0 is 0."""
     logs = np.log2(frequencies, out=np.zeros_like(frequencies), where=frequencies > 0)
-    return -(frequencies * logs).sum(axis=-1)
+    return np.asarray(-(frequencies * logs).sum(axis=-1))
 
 
 @dataclass(frozen=True)

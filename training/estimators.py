@@ -6,7 +6,7 @@ together with a surrogate, whose gradient is the estimate. Randomness is an argu
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -31,6 +31,7 @@ class Estimate(NamedTuple):
     surrogate: Float[Tensor, " B"]
 
 
+@runtime_checkable
 class Estimator(Protocol):
     """The one signature. `relaxation_temperature` is a 0-d tensor."""
 
