@@ -35,20 +35,20 @@ ARG PIP_FIND_LINKS
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_COMPILE=1 \
     PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
 # The environment gets no pip: `pip --python` installs from outside.
 RUN python -m venv --without-pip /opt/venv
 
 FROM installer AS application
-RUN python -m venv /opt/build
+RUN python -m venv /build/backend
 COPY requirements/build.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/build/bin/pip install --require-hashes -r requirements/build.txt
-WORKDIR /source
+    /build/backend/bin/pip install --require-hashes -r requirements/build.txt
 COPY pyproject.toml README.md ./
 COPY models models
 COPY service service
 COPY training training
-RUN /opt/build/bin/pip install --no-deps --no-build-isolation --target /app . \
+RUN /build/backend/bin/pip install --no-deps --no-build-isolation --target /app . \
     && mkdir -p /app/models/shipped
 
 FROM application AS service-application
@@ -59,18 +59,22 @@ COPY requirements/serve-cpu.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/venv/bin/python install --require-hashes -r requirements/serve-cpu.txt
 COPY --from=service-application /app /app
-COPY docker/check_serving_image.py /tmp/
-RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib /app \
-    && python /tmp/check_serving_image.py CPUExecutionProvider
+COPY docker/check_serving_image.py docker/
+# A tenth of what was installed are the tests of numpy.
+RUN find /opt/venv/lib -type d -name tests -prune -exec rm -r {} + \
+    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib /app \
+    && python docker/check_serving_image.py CPUExecutionProvider
 
 FROM installer AS serve-gpu-files
 COPY requirements/serve-gpu.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/venv/bin/python install --require-hashes -r requirements/serve-gpu.txt
 COPY --from=service-application /app /app
-COPY docker/check_serving_image.py /tmp/
-RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib /app \
-    && python /tmp/check_serving_image.py CUDAExecutionProvider
+COPY docker/check_serving_image.py docker/
+# A tenth of what was installed are the tests of numpy.
+RUN find /opt/venv/lib -type d -name tests -prune -exec rm -r {} + \
+    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib /app \
+    && python docker/check_serving_image.py CUDAExecutionProvider
 
 FROM installer AS train-files
 COPY requirements/train.txt requirements/train-without-torch.txt requirements/
@@ -85,8 +89,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
       && pip --python /opt/venv/bin/python install "$TORCH"; \
     fi
 COPY --from=application /app /app
+# PyTorch carries a file or two for later Pythons only, which this one cannot compile and does not need.
 RUN rm -r /app/service \
-    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib /app \
+    && { python -m compileall -qq -j 0 --invalidation-mode unchecked-hash /opt/venv/lib /app || true; } \
     && python -m training --help >/dev/null
 
 
