@@ -19,7 +19,9 @@ _HALF_CELL = 2.0**-25
 
 
 def draw(noise: NoiseName, shape: Sequence[int], generator: torch.Generator) -> Float[Tensor, "..."]:
-    """Independent Gumbel(0, 1) or Logistic(0, 1) noise in float32 on the generator's device; always finite."""
+    """Independent noise of that name, location 0 and scale 1, in float32 on the generator's device; always finite."""
+    if noise == "normal":
+        return torch.randn(*shape, device=generator.device, dtype=torch.float32, generator=generator)
     if noise == "gumbel":
         # An exponential variable is -log of a uniform without ever forming the uniform: right in both tails.
         waiting = torch.empty(*shape, dtype=torch.float32, device=generator.device).exponential_(generator=generator)
