@@ -4,8 +4,10 @@ A configuration is a TOML file with one table a section. Every key has a default
 with the nearest one that does. The resolved configuration is saved with the run, and can be run again.
 """
 
+import copy
 import dataclasses
 import difflib
+import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,9 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import Field, TypeAdapter, ValidationError
 
+from models.errors import CodeError
+from models.manifest import ModelName
+from models.noise import MAX_SEED
 from training.data import DataConfig
 from training.errors import ConfigError
 from training.latents import LatentConfig
@@ -48,13 +53,18 @@ class TrainingConfig:
             value, minimum = getattr(self, option.name), 0 if option.name == "seed" else 1
             if value < minimum:
                 raise ValueError(f"{option.name}: expected at least {minimum}, got {value}")
+        if self.seed > MAX_SEED:
+            raise ValueError(f"seed: expected at most {MAX_SEED}, got {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides a run. Two runs of the same configuration on the same CPU give the same numbers."""
+    """Everything that decides a run. Two runs of the same configuration on the same CPU give the same numbers.
 
-    name: str = "digits-binary"
+    `name` is that of the run's folder and of the model it becomes.
+    """
+
+    name: ModelName = "digits-binary"
     description: str = ""
     data: DataConfig = field(default_factory=DataConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
@@ -88,11 +98,15 @@ def read(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
 
 def parse(table: dict[str, Any]) -> RunConfig:
     """The configuration in a nested dictionary. Raises ConfigError naming the key."""
+    table = copy.deepcopy(table)  # _check_keys completes it
     _check_keys(RunConfig, table, prefix="")
     try:
-        return TypeAdapter(RunConfig).validate_python(table)
+        # Strictly, so that true is no 1 and "7" no 7; as JSON, where a strict array fits a tuple. Dates become strings.
+        return TypeAdapter(RunConfig).validate_json(json.dumps(table, default=str), strict=True)
     except ValidationError as error:
         raise ConfigError("; ".join(_sentence(problem) for problem in error.errors())) from None
+    except CodeError as error:
+        raise ConfigError(f"latent.{error}") from None
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -105,6 +119,10 @@ def to_toml(config: RunConfig) -> str:
 
 
 def _override(table: dict[str, Any], override: str) -> None:
+    try:
+        override.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"--set: expected text in UTF-8, got {override!r}") from None
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -130,7 +148,7 @@ def _check_keys(section: type, table: dict[str, Any], prefix: str) -> None:
         inner: Any = fields[key].type
         if key == "network" and isinstance(value, dict):
             kind = value.get("kind", "mlp")
-            if kind not in _NETWORKS:
+            if not isinstance(kind, str) or kind not in _NETWORKS:
                 raise ConfigError(f"network.kind: expected one of {', '.join(_NETWORKS)}, got {kind!r}")
             # Without it pydantic would have to guess which of the two is meant.
             value["kind"] = kind
