@@ -34,6 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (TrainingError, ModelsError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return EXIT_FAILED
+    except OSError as error:
+        # A full disk, a folder that may not be written: whatever no part foresaw.
+        print(f"{error.filename or 'reading or writing'}: {error.strerror}", file=sys.stderr)
+        return EXIT_FAILED
 
 
 def _fit(options: argparse.Namespace) -> int:

@@ -1,12 +1,16 @@
 """Checkpoints: everything a run needs to continue as if it had not stopped."""
 
+import io
 import os
+import pickle
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from training.errors import RunError
 
@@ -37,26 +41,39 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def save(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Write a checkpoint in one rename, then remove all but the newest `keep`."""
-    folder = run / "checkpoints"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"step-{checkpoint.step:09d}.pt"
+    """Write a checkpoint in one rename, then remove all but the newest `keep`. Raises RunError, with all kept."""
+    path = run / "checkpoints" / f"step-{checkpoint.step:09d}.pt"
     temporary = path.with_suffix(".partial")
+    # To memory first: torch.save turns what goes wrong with a file into errors about its own format.
+    content = io.BytesIO()
+    torch.save(vars(checkpoint), content)
     try:
+        path.parent.mkdir(exist_ok=True)
         with temporary.open("wb") as file:
-            torch.save(vars(checkpoint), file)
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        for old in checkpoints(run)[:-keep]:
+            old.unlink()
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
         raise RunError(
-            f"cannot write the checkpoint {path}: {error.strerror}; free some space and use --resume"
+            f"cannot write the checkpoint {path}: {error.strerror}; make room for it, then use --resume"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    for old in checkpoints(run)[:-keep]:
-        old.unlink()
     return path
+
+
+def restore(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
+    """Give `model` the weights of a checkpoint, read from `path`. Raises RunError when they are not of this model."""
+    try:
+        model.load_state_dict(checkpoint.model)
+    except RuntimeError as error:
+        raise RunError(
+            f"{path} does not fit the model of the run's config.toml and data: a weight is missing or has another "
+            "shape; undo what changed since the run began, or start another run"
+        ) from error
 
 
 def load(path: Path, *, device: torch.device) -> Checkpoint:
@@ -65,5 +82,9 @@ def load(path: Path, *, device: torch.device) -> Checkpoint:
         state = torch.load(path, map_location=device, weights_only=True)
         # A generator's state lives on the CPU whatever device it draws on.
         return Checkpoint(**{**state, "generator": state["generator"].cpu()})
-    except Exception as error:
-        raise RunError(f"{path} cannot be read as a checkpoint: {error}; remove it to use the one before") from error
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, AttributeError) as error:
+        # PyTorch's own words are paragraphs, with advice to switch off what makes this safe.
+        raise RunError(
+            f"{path} cannot be read as a checkpoint of this version: it is damaged or something else; remove it to "
+            "use the one before"
+        ) from error

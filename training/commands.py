@@ -17,6 +17,7 @@ from training import config as configuration
 from training import runs
 from training.data import SplitName, load
 from training.devices import choose_device, describe
+from training.errors import RunError
 from training.evaluation import Evaluation, EvaluationConfig, evaluate
 from training.export import export
 from training.runs import TrainedRun
@@ -113,8 +114,14 @@ def _kept_metrics(folder: Path, split: SplitName, step: int) -> list[Metric] | N
     path = _evaluation_file(folder, split)
     if not path.exists():
         return None
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return [Metric.model_validate(metric) for metric in record["metrics"]] if record["step"] == step else None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        metrics = [Metric.model_validate(metric) for metric in record["metrics"]]
+        return metrics if record["step"] == step else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{path} does not hold the metrics that `python -m training evaluate` writes: run it again"
+        ) from error
 
 
 @contextmanager

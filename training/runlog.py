@@ -20,21 +20,20 @@ class RunLog:
 
     def __init__(self, folder: Path, *, step: int = 0) -> None:
         path = folder / METRICS_FILE
-        kept = [record for record in read_metrics(folder) if record["step"] <= step] if step else []
-        self._file = path.open("w", encoding="utf-8")
-        for record in kept:
-            self._append(record)
-        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        kept = [record for record in read_metrics(folder) if 0 < record["step"] <= step]
+        # In one rename, so that nothing is lost when this is interrupted too.
+        temporary = path.with_suffix(".partial")
+        temporary.write_text("".join(_line(record) for record in kept), encoding="utf-8")
+        temporary.replace(path)
+        self._file = path.open("a", encoding="utf-8")
+        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Log these scalars, measured when `step` steps had been taken."""
-        self._append({"step": step, **values})
+        self._file.write(_line({"step": step, **values}))
+        self._file.flush()
         for name, value in values.items():
             self._tensorboard.add_scalar(name, value, step)
-
-    def _append(self, record: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -44,6 +43,10 @@ class RunLog:
     ) -> None:
         self._file.close()
         self._tensorboard.close()
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record) + "\n"
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -42,9 +42,11 @@ def build_model(run: RunConfig, dataset: Dataset) -> DiscreteVAE:
 
 def create(folder: Path, run: RunConfig) -> None:
     """Make the folder of a new run. Raises RunError when it holds a run already or cannot be written."""
-    if (folder / CONFIG_FILE).exists():
-        raise RunError(f"{folder} holds a run already: continue it with --resume, or choose another folder with --run")
     try:
+        if (folder / CONFIG_FILE).exists():
+            raise RunError(
+                f"{folder} holds a run already: continue it with --resume, or choose another folder with --run"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(config.to_toml(run), encoding="utf-8")
     except OSError as error:
@@ -71,6 +73,6 @@ def open_run(folder: Path, *, device: torch.device) -> TrainedRun:
     newest = checkpoint.load(paths[-1], device=device)
     dataset = load(run.data)
     model = build_model(run, dataset).to(device)
-    model.load_state_dict(newest.model)
+    checkpoint.restore(model, newest, paths[-1])
     model.eval()
     return TrainedRun(folder, run, dataset, model, newest.step, newest.seconds, newest.device)

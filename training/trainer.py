@@ -56,7 +56,8 @@ class Trainer:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self._validation = torch.from_numpy(dataset.evaluation_inputs("valid")).to(device)
-        # Sums over the steps since the last line of the log: how many were finite, then each term.
+        # Over the steps since the last line of the log: how many there were before a term was not finite, and sums of
+        # each term. A sum that is not finite stays so.
         self._window = torch.zeros(1 + len(_TERMS), dtype=torch.float64, device=device)
         self._seconds = 0.0
 
@@ -68,9 +69,14 @@ class Trainer:
             return
         state = checkpoint.load(paths[-1], device=self._device)
         self.step, self._seconds = state.step, state.seconds
-        self.model.load_state_dict(state.model)
+        checkpoint.restore(self.model, state, paths[-1])
         self._optimizer.load_state_dict(state.optimizer)
-        self._generator.set_state(state.generator)
+        try:
+            self._generator.set_state(state.generator)
+        except RuntimeError:
+            # A GPU's generator has another state than the CPU's.
+            logger.warning("trained on %s so far: drawing other noise from here on", state.device)
+            self._generator.manual_seed(self.config.training.seed + self.step)
         self._window.copy_(state.window)
         logger.info("resuming %s at step %d of %d", self._folder, self.step, self.config.training.num_steps)
 
@@ -101,6 +107,7 @@ class Trainer:
                 if self.step % settings.checkpoint_every == 0 or is_last or is_stopped:
                     self._seconds = time.monotonic() - started
                     self._check_finite()
+                    self._check_weights()
                     self._save()
                 if is_stopped:
                     break
@@ -123,8 +130,8 @@ class Trainer:
 
     def _accumulate(self, objective: Objective) -> None:
         terms = torch.stack([getattr(objective, term).mean() for term in _TERMS]).double()
-        finite = torch.isfinite(terms).all()
-        self._window += torch.cat([finite.double()[None], terms])
+        self._window[1:] += terms
+        self._window[0] += torch.isfinite(self._window[1:]).all()
 
     def _close_window(self) -> dict[str, float]:
         """Means over the steps since the last line, and a new window. One synchronisation with the device."""
@@ -141,12 +148,20 @@ class Trainer:
         if not bad:
             return
         window_start = (self.step - 1) // self.config.training.log_every * self.config.training.log_every
+        raise self._diverged(
+            f"the {' and the '.join(bad)} stopped being finite at step {window_start + int(num_finite) + 1}"
+        )
+
+    def _check_weights(self) -> None:
+        """The last update may have spoilt them: the loss was measured before it."""
+        bad = [name for name, values in self.model.state_dict().items() if not torch.isfinite(values).all()]
+        if bad:
+            raise self._diverged(f"the weights {', '.join(bad)} stopped being finite by step {self.step}")
+
+    def _diverged(self, what: str) -> TrainingDiverged:
         kept = checkpoint.checkpoints(self._folder)
         where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint before it"
-        raise TrainingDiverged(
-            f"the {' and the '.join(bad)} stopped being finite at step {window_start + int(num_finite) + 1}; {where}; "
-            "try a smaller optimizer.learning_rate"
-        )
+        return TrainingDiverged(f"{what}; {where}; try a smaller optimizer.learning_rate")
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
