@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from models import noise
 from models.noise import MAX_SEED, NoiseName, Purpose
 
 MASK = (1 << 64) - 1
+LAWS = [("gumbel", stats.gumbel_r), ("logistic", stats.logistic), ("normal", stats.norm)]
 EXTREME_WORDS = np.array([0, 1, 4095, 4096, 1 << 63, MASK - 4096, MASK], np.uint64)
 
 
@@ -83,7 +84,7 @@ def test_uniforms_are_those_of_a_second_philox(
     assert drawn.tolist() == expected
 
 
-@pytest.mark.parametrize("name", ["gumbel", "logistic"])
+@pytest.mark.parametrize("name", ["gumbel", "logistic", "normal"])
 @pytest.mark.parametrize("row_shape", [(1,), (5,), (64,), (3, 10)], ids=str)
 def test_a_row_has_the_same_noise_in_any_batch(name: NoiseName, row_shape: tuple[int, ...]) -> None:
     whole = noise.draw(name, 11, 65, row_shape, sample=2)
@@ -110,7 +111,7 @@ def test_noise_of_numpy_integers_is_that_of_equal_python_integers() -> None:
     np.testing.assert_array_equal(drawn, expected)
 
 
-@pytest.mark.parametrize(("name", "law"), [("gumbel", stats.gumbel_r), ("logistic", stats.logistic)])
+@pytest.mark.parametrize(("name", "law"), LAWS)
 @pytest.mark.parametrize("purpose", ["posterior", "prior"])
 def test_noise_follows_its_law(name: NoiseName, law: stats.rv_continuous, purpose: Purpose) -> None:
     # Kolmogorov-Smirnov on 200 000 values: each case fails falsely for one seed in 10 000. The seed is fixed.
@@ -142,12 +143,37 @@ def test_uniforms_stay_inside_the_open_interval_at_extreme_words() -> None:
     np.testing.assert_array_equal(noise.uniform_of_words(~EXTREME_WORDS), 1 - u)
 
 
-@pytest.mark.parametrize(("name", "law"), [("gumbel", stats.gumbel_r), ("logistic", stats.logistic)])
+@pytest.mark.parametrize(("name", "law"), LAWS)
 def test_noise_is_finite_and_right_at_extreme_words(name: NoiseName, law: stats.rv_continuous) -> None:
     u = noise.uniform_of_words(EXTREME_WORDS)
     values = noise.QUANTILES[name](u)
     assert np.isfinite(values.astype(np.float32)).all()
     np.testing.assert_allclose(values, law.ppf(u), rtol=1e-12)
+
+
+def test_normal_quantiles_are_those_of_scipy_over_the_whole_range() -> None:
+    # Both ends of each of the three rational functions, the least and the greatest uniform, and what lies between.
+    tail = np.exp(-25.0)
+    joints = [2.0**-53, tail, 0.075]
+    nearby = [joint * (1 + step) for joint in joints[1:] for step in (-1e-9, 1e-9)]
+    lower = np.concatenate([joints, nearby, np.geomspace(2.0**-53, 0.5, 20_001)])
+    u = np.concatenate([lower, 1 - lower])
+    # 2^-53 and 1 - 2^-53 are the extremes of `uniform`; geomspace may round its first value below.
+    u = u.clip(2.0**-53, 1 - 2.0**-53)
+    # atol for the middle, where u - 1/2 is as exact as u but scipy's is not always.
+    np.testing.assert_allclose(noise.normal_quantile(u), special.ndtri(u), rtol=2e-15, atol=1e-16)
+
+
+def test_normal_quantiles_are_odd_about_one_half() -> None:
+    u = noise.uniform(3, 1, (100_000,))[0]
+    np.testing.assert_array_equal(noise.normal_quantile(1 - u), -noise.normal_quantile(u))
+    assert noise.normal_quantile(np.array([0.5])).item() == 0
+
+
+def test_normal_quantiles_increase_where_one_rational_function_takes_over_from_another() -> None:
+    for joint in (np.exp(-25.0), 0.075, 0.925, 1 - np.exp(-25.0)):
+        u = joint + np.arange(-1000, 1001) * 4 * np.spacing(joint)
+        assert (np.diff(noise.normal_quantile(u)) >= -1e-15).all()
 
 
 @pytest.mark.parametrize(

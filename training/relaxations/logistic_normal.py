@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Normal
@@ -9,7 +10,7 @@ from torch.distributions import Normal
 from models.manifest import Kind
 from models.noise import NoiseName
 from training.relaxations.binary import BinaryRelaxation
-from training.relaxations.normal_odds import normal_log_odds
+from training.relaxations.normal_odds import GREATEST, normal_log_odds
 from training.relaxations.positive import log_of_positive
 
 
@@ -33,18 +34,22 @@ class LogisticNormal(BinaryRelaxation):
         return self.parameters[..., 0]
 
     @property
-    def deviation(self) -> Float[Tensor, "B N"]:
-        """s, the standard deviation of the scores at temperature 1."""
-        return log_of_positive(self.parameters[..., 1]).exp()
+    def log_deviation(self) -> Float[Tensor, "B N"]:
+        """Log s, where s is the standard deviation of the scores at temperature 1."""
+        return log_of_positive(self.parameters[..., 1])
 
     def log_odds_above(self, threshold: Float[Tensor, ""] | float) -> Float[Tensor, "B N"]:
-        return normal_log_odds((self.mean - threshold) / self.deviation)
+        return normal_log_odds((self.mean - threshold) / self.log_deviation.exp())
 
     def scores(
         self, noise: Float[Tensor, "..."], temperature: Float[Tensor, "..."] | float = 1.0
     ) -> Float[Tensor, "..."]:
-        return self.mean + temperature * noise * self.deviation
+        return self.mean + temperature * noise * self.log_deviation.exp()
 
     def score_log_density(self, scores: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Normal(u, s^2); finite while the square of (score - u) / s is."""
-        return Normal(self.mean, self.deviation, validate_args=False).log_prob(scores)
+        """Normal(u, s^2), with a score beyond `GREATEST` deviations from the mean taken to be there."""
+        # A product: where it overflows and is clamped, the gradient of a quotient would be NaN.
+        deviations = ((scores - self.mean) * (-self.log_deviation).exp()).clamp(-GREATEST, GREATEST)
+        # A Normal(u, s) of torch.distributions squares before it divides, and overflows earlier.
+        standard = Normal(torch.zeros_like(self.mean), torch.ones_like(self.mean), validate_args=False)
+        return standard.log_prob(deviations) - self.log_deviation

@@ -25,8 +25,8 @@ _DENOMINATOR = (
     1.75566716318264,
     0.0883883476483184,
 )
-# Half the square of it is still finite in float32.
-_GREATEST = 1e18
+GREATEST = 1e18
+"""Deviations from the mean beyond which a normal law is not told apart: half the square is still finite in float32."""
 
 
 def normal_log_odds(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -35,9 +35,9 @@ def normal_log_odds(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     `torch.special.log_ndtr` says the same, but exported to ONNX it is NaN from x = -15 on, since ONNX has no scaled
     complementary error function. Here log Phi(-|x|) is `-x^2 / 2` plus the logarithm of a rational function of |x|:
     exact to float64 up to |x| = 3, and beyond to 6e-9 of its value, a tenth of what float32 can tell apart. Computed
-    in float64; finite and differentiable everywhere, with |x| taken for 1e18 where it is greater.
+    in float64; finite and differentiable everywhere, with |x| taken for `GREATEST` where it is greater.
     """
-    precise = x.double().clamp(-_GREATEST, _GREATEST)
+    precise = x.double().clamp(-GREATEST, GREATEST)
     # Not abs, whose gradient at 0 is 0.
     size = torch.where(precise < 0, -precise, precise)
     log_below = -size * size / 2 + (_polynomial(_NUMERATOR, size) / _polynomial(_DENOMINATOR, size)).log()

@@ -1,8 +1,8 @@
 """Stretched laws: a relaxed bit that is exactly 0 or exactly 1 with positive probability.
 
 The relaxed value of another law is stretched from (0, 1) to (GAMMA, ZETA) and clamped to [0, 1]. HardConcrete: Louizos,
-Welling and Kingma 2018, arXiv:1712.01312. HardKumaraswamy: Bastings, Aziz and Titov 2019, arXiv:1905.08160; they stretch
-the variable z itself, which is tau = 1.
+Welling and Kingma 2018, arXiv:1712.01312. HardKumaraswamy: Bastings, Aziz and Titov 2019, arXiv:1905.08160, where the
+variable z itself is stretched, which is tau = 1.
 """
 
 import math
