@@ -16,7 +16,7 @@ from training.config import RunConfig
 from training.data import Dataset
 from training.devices import describe
 from training.errors import ConfigError, TrainingDiverged
-from training.estimators import ESTIMATORS
+from training.estimators import ESTIMATORS, build_estimator
 from training.objectives import Objective, negative_elbo
 from training.optimizers import build_optimizer
 from training.runlog import RunLog
@@ -47,7 +47,7 @@ class Trainer:
         torch.set_num_threads(config.training.num_threads)
         self.model = build_model(config, dataset).to(device)
         self._optimizer = build_optimizer(config.optimizer, self.model.parameters())
-        self._estimator = ESTIMATORS[config.estimator.name]
+        self._estimator = build_estimator(ESTIMATORS[config.estimator.name](), config.latent)
         self._generator = torch.Generator(device).manual_seed(config.training.seed)
         try:
             self._batches = TrainingBatches(

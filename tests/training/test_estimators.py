@@ -1,59 +1,184 @@
+"""What holds for every estimator, whatever its method."""
+
 import pytest
 import torch
-from tiny_vae import LATENTS, all_codes, standard_errors
+from estimator_cases import (
+    LATENTS,
+    ONE,
+    LinearCost,
+    NetworkCost,
+    QuadraticCost,
+    Recorded,
+    by_kind,
+    draw,
+    exact,
+    posterior,
+    random_logits,
+)
+from tiny_vae import standard_errors
 
-from training import noise
-from training.estimators import ESTIMATORS, straight_through
-from training.relaxations import relax
+from training.estimators import ESTIMATORS, fitting_estimators, straight_through
+from training.relaxations import RELAXATIONS, relax
 
 FALSE_ALARM = 1e-4
-TAU = torch.tensor(0.7, dtype=torch.float64)
+CASES = [
+    pytest.param(estimator, latent, id=f"{estimator.name}-{latent.kind}")
+    for latent in LATENTS
+    for estimator in fitting_estimators(latent)
+]
+DISCRETE = [case for case in CASES if case.values[0].is_discrete]
+UNBIASED = [case for case in CASES if case.values[0].is_unbiased]
 
 
-def by_kind(latent):
-    return latent.kind
+def test_every_estimator_fits_one_kind_of_latents_at_least():
+    assert {case.values[0].name for case in CASES} == set(ESTIMATORS)
 
 
-def random_logits(latent, num_rows=1):
-    generator = torch.Generator().manual_seed(4)
-    return torch.randn(num_rows, *latent.shape, generator=generator, dtype=torch.float64)
+@pytest.mark.parametrize(("estimator", "latent"), DISCRETE)
+def test_the_cost_is_an_unbiased_estimate_of_its_expectation_under_the_discrete_law(estimator, latent):
+    num_draws = 1 if estimator.name == "exact" else 100_000
+    logits, cost = random_logits(latent), QuadraticCost(latent)
+    draws = draw(estimator, latent, logits, cost, num_draws=num_draws, tau=1.7 * ONE)
+    error = 0.0 if num_draws == 1 else draws.cost.std() / num_draws**0.5
+    difference = draws.cost.mean() - exact(latent, logits, cost).cost
+    assert abs(difference) <= standard_errors(FALSE_ALARM) * error + 1e-12
 
 
-def quadratic_cost(latent, seed=0):
-    """A cost that no linear function of the code equals: c(z) = (w . z)^2 + v . z."""
-    generator = torch.Generator().manual_seed(seed)
-    size = all_codes(latent)[0].numel()
-    w, v = torch.randn(2, size, generator=generator, dtype=torch.float64)
-
-    def cost(codes):
-        flat = codes.flatten(start_dim=1)
-        return (flat @ w).square() + flat @ v
-
-    return cost
-
-
-def exact_expectation(latent, logits, cost):
-    """E_q[cost] for one row of logits, by enumeration; differentiable."""
-    codes = all_codes(latent)
-    return (latent.law(logits).log_prob(codes).sum(dim=-1).exp() * cost(codes)).sum()
+@pytest.mark.parametrize(("estimator", "latent"), UNBIASED)
+def test_gradients_of_unbiased_estimators_are_within_sampling_error_of_the_exact_ones(estimator, latent):
+    # Of the logits, and of the cost's own parameters.
+    num_draws = 1 if estimator.name == "exact" else 200_000
+    logits, cost = random_logits(latent), NetworkCost(latent, num_draws)
+    draws = draw(estimator, latent, logits, cost, num_draws=num_draws)
+    expected = exact(latent, logits, NetworkCost(latent, 1))
+    got = torch.cat([draws.logits, draws.parameters], dim=1)
+    wanted = torch.cat([expected.logits, expected.parameters])
+    error = torch.zeros_like(wanted) if num_draws == 1 else got.std(dim=0) / num_draws**0.5
+    assert ((got.mean(dim=0) - wanted).abs() <= standard_errors(FALSE_ALARM, len(wanted)) * error + 1e-12).all()
 
 
-@pytest.mark.parametrize("name", sorted(ESTIMATORS))
-@pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
-def test_the_cost_is_an_unbiased_estimate_of_its_expectation_under_the_discrete_law(name, latent):
+@pytest.mark.parametrize(("estimator", "latent"), [case for case in DISCRETE if not case.values[0].is_unbiased])
+def test_gradients_of_the_cost_s_own_parameters_are_unbiased_where_those_of_the_logits_are_not(estimator, latent):
     num_draws = 100_000
-    logits, cost = random_logits(latent), quadratic_cost(latent)
-    estimate = ESTIMATORS[name](
-        logits.expand(num_draws, *latent.shape),
+    logits, cost = random_logits(latent), NetworkCost(latent, num_draws)
+    draws = draw(estimator, latent, logits, cost, num_draws=num_draws)
+    expected = exact(latent, logits, NetworkCost(latent, 1))
+    error = draws.parameters.std(dim=0) / num_draws**0.5
+    difference = (draws.parameters.mean(dim=0) - expected.parameters).abs()
+    assert (difference <= standard_errors(FALSE_ALARM, len(difference)) * error).all()
+    # It says that it is biased, and so it is: by far more than chance, on a cost that is no polynomial.
+    error = draws.logits.std(dim=0) / num_draws**0.5
+    assert ((draws.logits.mean(dim=0) - expected.logits).abs() > 6 * error).any()
+
+
+@pytest.mark.parametrize(("estimator", "latent"), DISCRETE)
+def test_codes_are_exactly_codes_and_the_relaxation_temperature_never_changes_them(estimator, latent):
+    seen = []
+    for tau in (1e-3, 1.0, 1e3):
+        recorded = Recorded(LinearCost(latent))
+        draw(estimator, latent, random_logits(latent), recorded, num_draws=50, tau=tau * ONE)
+        seen.append(torch.cat([codes.flatten(end_dim=-1 - len(latent.shape)) for codes in recorded.seen]))
+    for codes in seen:
+        assert torch.equal(codes, latent.from_indices(latent.indices(codes)).double())
+        assert torch.equal(codes, seen[0])
+
+
+@pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
+def test_estimators_of_one_code_draw_the_same_code_from_the_same_generator(latent):
+    drawn = []
+    for estimator in fitting_estimators(latent):
+        if estimator.is_discrete and estimator.num_evaluations(latent) == 1:
+            recorded = Recorded(LinearCost(latent))
+            draw(estimator, latent, random_logits(latent), recorded, num_draws=50)
+            drawn += recorded.seen
+    assert len(drawn) == 6
+    assert all(torch.equal(codes, drawn[0]) for codes in drawn)
+
+
+@pytest.mark.parametrize(("estimator", "latent"), CASES)
+def test_the_cost_is_evaluated_as_often_as_the_estimator_says(estimator, latent):
+    recorded = Recorded(LinearCost(latent))
+    draw(estimator, latent, random_logits(latent), recorded, num_draws=1)
+    assert sum(codes[0].numel() * len(codes) for codes in recorded.seen) == (
+        estimator.num_evaluations(latent) * torch.Size(latent.shape).numel()
+    )
+
+
+@pytest.mark.parametrize(("estimator", "latent"), CASES)
+def test_whether_the_relaxation_temperature_changes_the_gradient_is_as_the_estimator_says(estimator, latent):
+    first, second = (
+        draw(estimator, latent, random_logits(latent), QuadraticCost(latent), num_draws=9, tau=tau * ONE).logits
+        for tau in (1.0, 2.0)
+    )
+    assert torch.equal(first, second) != estimator.uses_relaxation_temperature
+
+
+@pytest.mark.parametrize(("estimator", "latent"), CASES)
+def test_the_same_generator_gives_the_same_estimate_and_no_other_stream_matters(estimator, latent):
+    results = []
+    for global_seed in (0, 1):
+        torch.manual_seed(global_seed)
+        results.append(draw(estimator, latent, random_logits(latent), QuadraticCost(latent), num_draws=9))
+    assert torch.equal(results[0].cost, results[1].cost)
+    assert torch.equal(results[0].logits, results[1].logits)
+
+
+@pytest.mark.parametrize(("estimator", "latent"), CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("tau", [1e-4, 1.0, 1e4])
+def test_gradients_are_finite_at_extreme_logits_and_temperatures(estimator, latent, dtype, tau):
+    num_draws = 200
+    signs = torch.randint(0, 2, (num_draws, *latent.shape), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    rows = (30 * signs).to(dtype).requires_grad_()
+    cost = NetworkCost(latent, num_draws, dtype=dtype)
+    estimate = estimator(
+        posterior(rows, latent),
         cost,
-        latent=latent,
-        relaxation_temperature=TAU,
-        generator=torch.Generator().manual_seed(8),
+        relaxation_temperature=torch.tensor(tau, dtype=dtype),
+        generator=torch.Generator().manual_seed(3),
+    )
+    assert estimate.cost.dtype == estimate.surrogate.dtype == dtype
+    assert torch.isfinite(estimate.cost).all()
+    for gradient in torch.autograd.grad(estimate.surrogate.sum(), [rows, cost.bias]):
+        assert gradient.dtype == dtype
+        assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(("estimator", "latent"), CASES)
+def test_only_the_surrogate_carries_a_gradient_and_one_value_a_row_comes_back(estimator, latent):
+    rows = random_logits(latent, 7).requires_grad_()
+    estimate = estimator(
+        posterior(rows, latent), QuadraticCost(latent), relaxation_temperature=ONE, generator=torch.Generator()
     )
     assert not estimate.cost.requires_grad
-    error = estimate.cost.std() / num_draws**0.5
-    difference = estimate.cost.mean() - exact_expectation(latent, logits, cost)
-    assert abs(difference) < standard_errors(FALSE_ALARM) * error
+    assert estimate.surrogate.requires_grad
+    assert estimate.cost.shape == estimate.surrogate.shape == (7,)
+
+
+@pytest.mark.parametrize(("estimator", "latent"), CASES)
+def test_models_of_low_precision_train_too(estimator, latent):
+    rows = random_logits(latent, 20, dtype=torch.bfloat16).requires_grad_()
+    cost = LinearCost(latent)
+    estimate = estimator(posterior(rows, latent), cost, relaxation_temperature=ONE, generator=torch.Generator())
+    (gradient,) = torch.autograd.grad(estimate.surrogate.sum(), rows)
+    assert estimate.cost.dtype == gradient.dtype == torch.bfloat16
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", [name for name, law in RELAXATIONS.items() if "binary" in law.kinds])
+@pytest.mark.parametrize("estimator", fitting_estimators(LATENTS[0]), ids=lambda estimator: estimator.name)
+def test_every_relaxation_of_bits_can_be_trained_with_every_estimator(name, estimator):
+    latent, law = LATENTS[0], RELAXATIONS[name]
+    generator = torch.Generator().manual_seed(6)
+    parameters = torch.randn(
+        50, *law.parameter_shape(latent), generator=generator, dtype=torch.float64
+    ).requires_grad_()
+    estimate = estimator(
+        law(parameters, latent), QuadraticCost(latent), relaxation_temperature=ONE, generator=generator
+    )
+    (gradient,) = torch.autograd.grad(estimate.surrogate.sum(), parameters)
+    assert torch.isfinite(gradient).all()
+    assert (gradient != 0).any(dim=0).all()
 
 
 @pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
@@ -71,83 +196,3 @@ def test_straight_through_is_exactly_the_code_forward_and_the_relaxed_value_back
     relaxed = scores.clone().requires_grad_()
     (relax(relaxed, torch.tensor(tau), latent.kind) * upstream).sum().backward()
     assert torch.equal(through.grad, relaxed.grad)
-
-
-@pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
-def test_straight_through_over_the_mean_is_exact_for_a_linear_cost(latent):
-    weights = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-    def linear(codes):
-        return (codes * weights).flatten(start_dim=1).sum(dim=1)
-
-    exact = random_logits(latent).requires_grad_()
-    exact_expectation(latent, exact, linear).backward()
-    for code in all_codes(latent):
-        logits = random_logits(latent).requires_grad_()
-        linear(straight_through(code.unsqueeze(0), latent.law(logits).mean)).sum().backward()
-        torch.testing.assert_close(logits.grad, exact.grad)
-
-
-@pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
-def test_the_straight_through_gumbel_gradient_is_that_of_the_cost_along_the_relaxed_value(latent):
-    # d cost(z)/dz at the code, times the relaxed value of the same noise: differentiated numerically, in float64.
-    logits, cost = random_logits(latent, 6).requires_grad_(), quadratic_cost(latent)
-    estimate = ESTIMATORS["straight_through_gumbel"](
-        logits, cost, latent=latent, relaxation_temperature=TAU, generator=torch.Generator().manual_seed(5)
-    )
-    (gradient,) = torch.autograd.grad(estimate.surrogate.sum(), logits)
-
-    standard = noise.draw(latent.noise, logits.shape, torch.Generator().manual_seed(5)).double()
-    codes = latent.most_probable(logits.detach() + standard).requires_grad_()
-    (slope,) = torch.autograd.grad(cost(codes).sum(), codes)
-    step = 1e-6
-    numerical = torch.zeros_like(gradient)
-    for index in torch.cartesian_prod(*(torch.arange(size) for size in logits.shape)):
-        ends = []
-        for sign in (1, -1):
-            moved = logits.detach().clone()
-            moved[tuple(index)] += sign * step
-            ends.append((slope * relax(moved + standard, TAU, latent.kind)).sum())
-        numerical[tuple(index)] = (ends[0] - ends[1]) / (2 * step)
-    torch.testing.assert_close(gradient, numerical, rtol=1e-6, atol=1e-8)
-
-
-@pytest.mark.parametrize("name", sorted(ESTIMATORS))
-@pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
-def test_the_cost_meets_codes_of_exactly_zero_and_one_at_any_relaxation_temperature(name, latent):
-    for tau in (1e-3, 1e3):
-        seen = []
-
-        def cost(codes, seen=seen):
-            seen.append(codes.detach())
-            return codes.flatten(start_dim=1).sum(dim=1)
-
-        ESTIMATORS[name](
-            random_logits(latent, 50),
-            cost,
-            latent=latent,
-            relaxation_temperature=torch.tensor(tau, dtype=torch.float64),
-            generator=torch.Generator().manual_seed(1),
-        )
-        codes = torch.cat(seen)
-        assert torch.equal(codes, codes.round())
-        assert torch.equal(latent.from_indices(latent.indices(codes)).double(), codes)
-
-
-@pytest.mark.parametrize("name", sorted(ESTIMATORS))
-@pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
-def test_the_same_generator_gives_the_same_estimate_and_no_other_stream_matters(name, latent):
-    def estimate(global_seed):
-        torch.manual_seed(global_seed)
-        logits = random_logits(latent, 9).requires_grad_()
-        result = ESTIMATORS[name](
-            logits,
-            quadratic_cost(latent),
-            latent=latent,
-            relaxation_temperature=TAU,
-            generator=torch.Generator().manual_seed(2),
-        )
-        return result.cost, torch.autograd.grad(result.surrogate.sum(), logits)[0]
-
-    for first, second in zip(estimate(0), estimate(1), strict=True):
-        assert torch.equal(first, second)
