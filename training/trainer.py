@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from training import checkpoint
@@ -16,16 +17,14 @@ from training.config import RunConfig
 from training.data import Dataset
 from training.devices import describe
 from training.errors import ConfigError, TrainingDiverged
-from training.estimators import ESTIMATORS, build_estimator
-from training.objectives import Objective, negative_elbo
-from training.optimizers import build_optimizer
+from training.objectives import Objective, bound_name, build_objective, discrete_negative_elbo
+from training.optimizers import build_optimizer, set_learning_rate
 from training.runlog import RunLog
 from training.runs import build_model
-from training.schedules import relaxation_temperature
+from training.schedules import Schedule, value
 
 logger = logging.getLogger(__name__)
 
-_TERMS = ("negative_elbo", "distortion", "rate")
 _VALIDATION_SEED = 1
 _VALIDATION_ROWS = 1_000
 
@@ -47,7 +46,7 @@ class Trainer:
         torch.set_num_threads(config.training.num_threads)
         self.model = build_model(config, dataset).to(device)
         self._optimizer = build_optimizer(config.optimizer, self.model.parameters())
-        self._estimator = build_estimator(ESTIMATORS[config.estimator.name](), config.latent)
+        self._objective = build_objective(config.objective, self.model, config.estimator)
         self._generator = torch.Generator(device).manual_seed(config.training.seed)
         try:
             self._batches = TrainingBatches(
@@ -56,9 +55,11 @@ class Trainer:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self._validation = torch.from_numpy(dataset.evaluation_inputs("valid")).to(device)
+        # Names of the objective's terms, the headline first; known with the first step.
+        self._terms: tuple[str, ...] = ()
         # Over the steps since the last line of the log: how many there were before a term was not finite, and sums of
         # each term. A sum that is not finite stays so.
-        self._window = torch.zeros(1 + len(_TERMS), dtype=torch.float64, device=device)
+        self._window = torch.zeros(0, dtype=torch.float64, device=device)
         self._seconds = 0.0
 
     def resume(self) -> None:
@@ -77,7 +78,7 @@ class Trainer:
             # A GPU's generator has another state than the CPU's.
             logger.warning("trained on %s so far: drawing other noise from here on", state.device)
             self._generator.manual_seed(self.config.training.seed + self.step)
-        self._window.copy_(state.window)
+        self._window = state.window.to(self._device)
         logger.info("resuming %s at step %d of %d", self._folder, self.step, self.config.training.num_steps)
 
     def fit(self, stop: threading.Event | None = None) -> bool:
@@ -101,7 +102,7 @@ class Trainer:
                 if self.step % settings.log_every == 0 or is_last:
                     means = self._close_window()
                     log.scalars(self.step, means)
-                    progress.set_postfix_str(f"-ELBO {means['train/negative_elbo']:.2f} nats")
+                    progress.set_postfix_str(f"{self._terms[0]} {means[f'train/{self._terms[0]}']:.2f} nats")
                 if self.step % settings.evaluate_every == 0 or is_last:
                     log.scalars(self.step, self._validate())
                 if self.step % settings.checkpoint_every == 0 or is_last or is_stopped:
@@ -115,22 +116,26 @@ class Trainer:
 
     def _take_step(self) -> Objective:
         inputs = self._batches.inputs(self.step, self._generator)
-        temperature = relaxation_temperature(self.config.relaxation_temperature, self.step)
-        objective = negative_elbo(
-            self.model,
+        objective = self._objective(
             inputs,
-            estimator=self._estimator,
-            relaxation_temperature=torch.tensor(temperature, device=self._device),
+            relaxation_temperature=self._scheduled(self.config.relaxation_temperature),
             generator=self._generator,
+            beta=self._scheduled(self.config.objective.beta),
         )
+        set_learning_rate(self._optimizer, value(self.config.optimizer.learning_rate, self.step))
         self._optimizer.zero_grad(set_to_none=True)
-        objective.loss.mean().backward()
+        objective.loss.backward()
         self._optimizer.step()
         return objective
 
+    def _scheduled(self, schedule: Schedule) -> Tensor:
+        return torch.tensor(value(schedule, self.step), device=self._device)
+
     def _accumulate(self, objective: Objective) -> None:
-        terms = torch.stack([getattr(objective, term).mean() for term in _TERMS]).double()
-        self._window[1:] += terms
+        self._terms = tuple(objective.terms)
+        if not len(self._window):
+            self._window = torch.zeros(1 + len(self._terms), dtype=torch.float64, device=self._device)
+        self._window[1:] += torch.stack([term.mean() for term in objective.terms.values()]).double()
         self._window[0] += torch.isfinite(self._window[1:]).all()
 
     def _close_window(self) -> dict[str, float]:
@@ -138,13 +143,21 @@ class Trainer:
         self._check_finite()
         num_steps, *sums = self._window.tolist()
         self._window.zero_()
-        means = {f"train/{term}": total / num_steps for term, total in zip(_TERMS, sums, strict=True)}
-        temperature = relaxation_temperature(self.config.relaxation_temperature, self.step - 1)
-        return {**means, "relaxation_temperature": temperature}
+        means = {f"train/{term}": total / num_steps for term, total in zip(self._terms, sums, strict=True)}
+        scheduled = {
+            "relaxation_temperature": self.config.relaxation_temperature,
+            "beta": self.config.objective.beta,
+            "learning_rate": self.config.optimizer.learning_rate,
+        }
+        return means | {name: value(schedule, self.step - 1) for name, schedule in scheduled.items()}
 
     def _check_finite(self) -> None:
+        if not len(self._window):
+            return
         num_finite, *sums = self._window.tolist()
-        bad = [term for term, total in zip(_TERMS[1:], sums[1:], strict=True) if not math.isfinite(total)]
+        bad = [term for term, total in zip(self._terms, sums, strict=True) if not math.isfinite(total)]
+        # The first is the sum of the others, where there are others.
+        bad = bad[1:] or bad
         if not bad:
             return
         window_start = (self.step - 1) // self.config.training.log_every * self.config.training.log_every
@@ -169,16 +182,11 @@ class Trainer:
         generator = torch.Generator(self._device).manual_seed(_VALIDATION_SEED)
         total = torch.zeros((), dtype=torch.float64, device=self._device)
         for inputs in self._validation.split(_VALIDATION_ROWS):
-            total += negative_elbo(
-                self.model,
-                inputs,
-                estimator=self._estimator,
-                relaxation_temperature=torch.ones((), device=self._device),
-                generator=generator,
-            ).negative_elbo.sum()
-        value = total.item() / len(self._validation)
-        logger.info("step %d: validation -ELBO %.2f nats", self.step, value)
-        return {"valid/negative_elbo": value}
+            total += discrete_negative_elbo(self.model, inputs, generator).sum()
+        bound = total.item() / len(self._validation)
+        name = bound_name(self.model)
+        logger.info("step %d: validation %s %.2f nats", self.step, name, bound)
+        return {f"valid/{name}": bound}
 
     def _save(self) -> None:
         checkpoint.save(
