@@ -184,8 +184,9 @@ def _through(steps: tuple[int, ...], values: tuple[float, ...], interpolation: s
     t = (step - steps[before]) / (steps[after] - steps[before])
     if interpolation == "cosine":
         t = (1 - math.cos(math.pi * t)) / 2
-    # Exact at both ends, and between them within rounding.
-    return values[before] * (1 - t) + values[after] * t
+    first, last = values[before], values[after]
+    # Rounding must not carry it past either end, since `smallest` promises that.
+    return min(max(first + (last - first) * t, min(first, last)), max(first, last))
 
 
 def _check_finite(**numbers: float) -> None:

@@ -17,6 +17,9 @@ INITIAL_SCALE = 1 / (2 * math.pi)
 MINIMUM_SCALE = STEP / 10
 """Gives a value at its location 98.7 % of the mass: almost certain, and still with a gradient."""
 
+_GAUSS_LEGENDRE = ((0.5 - math.sqrt(0.15), 5 / 18), (0.5, 8 / 18), (0.5 + math.sqrt(0.15), 5 / 18))
+"""Nodes and weights on [0, 1]: exact for polynomials up to degree 5."""
+
 
 class DiscretisedLogisticLikelihood(Likelihood):
     """Independent logistic values, rounded to the nearest k/255; all that lies outside [0, 1] goes to its ends.
@@ -73,12 +76,12 @@ class DiscretisedLogisticLikelihood(Likelihood):
         """
         locations, log_scales = self.scale.split(outputs)
         inverse_scales = torch.exp(-log_scales)
-        upper = locations * inverse_scales
-        lower = upper - inverse_scales
-        # The same number twice: the difference loses its digits for a wide law, e^(1/scale) overflows for a narrow one.
-        narrow = F.softplus(upper) - F.softplus(lower)
-        wide = torch.log1p(torch.sigmoid(lower) * torch.expm1(inverse_scales.clamp_max(1)))
-        return (torch.where(inverse_scales < 1, wide, narrow) / inverse_scales).clamp(0, 1)
+        # In closed form for a law narrower than the interval. For a wider one the difference loses its digits (and
+        # ONNX has no log1p to save them), but the integrand is nearly straight: three nodes miss less than 1e-6.
+        rates = inverse_scales.clamp_min(1)
+        narrow = (F.softplus(locations * rates) - F.softplus((locations - 1) * rates)) / rates
+        wide = sum(weight * torch.sigmoid((locations - node) * inverse_scales) for node, weight in _GAUSS_LEGENDRE)
+        return torch.where(inverse_scales < 1, wide, narrow).clamp(0, 1)
 
     def initial_bias(self, mean: Float[Tensor, " D"]) -> Float[Tensor, " P"]:
         """Outputs that give the data's mean, each value kept within [0.001, 0.999] so that locations stay small.

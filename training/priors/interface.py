@@ -1,6 +1,7 @@
 """What every prior p(z) over codes offers. Shapes as in `training.latents`."""
 
 from abc import ABC, abstractmethod
+from itertools import chain
 from typing import ClassVar, Literal
 
 import torch
@@ -62,7 +63,7 @@ class Prior(nn.Module, ABC):
     def codes_of_noise(
         self, noise: Float[Tensor, "B *latent"], temperature: Float[Tensor, " B"] | float = 1.0
     ) -> Float[Tensor, "B *latent"]:
-        """The codes this standard noise picks, as tensors, without gradient.
+        """The codes this standard noise, in the prior's dtype, picks: as tensors, without gradient.
 
         `temperature` scales the noise, so that it divides the logits of each factor: at 1 codes are exact samples of
         p, at 0 each latent takes its most probable value (given those before it).
@@ -72,11 +73,15 @@ class Prior(nn.Module, ABC):
     def sample(
         self, num_codes: int, *, generator: torch.Generator, temperature: float = 1.0
     ) -> Float[Tensor, "B *latent"]:
-        """Codes drawn from the prior, as tensors in float32; `temperature` as in `codes_of_noise`."""
+        """Codes drawn from the prior, as tensors in its dtype; `temperature` as in `codes_of_noise`.
+
+        The noise is drawn in float32 whatever that dtype. Raises ValueError on a temperature below 0.
+        """
         if not temperature >= 0:
             raise ValueError(f"temperature: expected 0 or more, got {temperature}")
         standard = noise.draw(self.latent.noise, (num_codes, *self.latent.shape), generator)
-        return self.codes_of_noise(standard, temperature)
+        weights = next(chain(self.parameters(), self.buffers()))
+        return self.codes_of_noise(standard.to(weights.dtype), temperature)
 
     def _a_row_each(self, temperature: Float[Tensor, " B"] | float) -> Float[Tensor, "..."] | float:
         """One temperature a row, to be multiplied with noise [B, *latent]."""
