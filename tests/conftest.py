@@ -1,6 +1,7 @@
 """What many tests start from: a repository of tiny models, and the service as its users run it."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,12 @@ from service_process import ServiceProcess
 from tiny_models import TINY_MODELS
 
 from models.repository import Repository
+
+if find_spec("torch") is not None and find_spec("beartype") is not None:
+    # Where training can be tested, every shape written down in it is checked while it is.
+    from jaxtyping import install_import_hook
+
+    install_import_hook("training", "beartype.beartype")
 
 
 @pytest.fixture(scope="session")
