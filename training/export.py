@@ -10,10 +10,19 @@ import onnx
 import onnxruntime
 import torch
 from jaxtyping import Float32
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from models.graphs import signatures
-from models.manifest import GraphFile, InputSpec, Manifest, Metric, RelaxationSpec, TrainingRecord, UniformPrior
+from models.manifest import (
+    GraphFile,
+    InputSpec,
+    Manifest,
+    Metric,
+    ModelName,
+    RelaxationSpec,
+    TrainingRecord,
+    UniformPrior,
+)
 from models.repository import Repository, StoredModel
 from training.errors import ExportRefused
 from training.exported import ExportedModel
@@ -47,6 +56,7 @@ def export(
     Raises ExportRefused when the model or an input does not fit, when a weight is not finite, or when PyTorch and ONNX
     Runtime disagree; and PublishRefused when the repository cannot be written.
     """
+    _check_name(name)
     _check_weights(model)
     _check_inputs("golden_inputs", golden_inputs, input, model)
     checked = golden_inputs
@@ -103,6 +113,15 @@ def _libraries() -> dict[str, str]:
         "onnxruntime": onnxruntime.__version__,
         "numpy": np.__version__,
     }
+
+
+def _check_name(name: str) -> None:
+    try:
+        TypeAdapter(ModelName).validate_python(name)
+    except ValidationError:
+        raise ExportRefused(
+            f"name: expected at most 64 of a-z, 0-9, '.', '_' and '-', a letter or digit at both ends, got {name!r}"
+        ) from None
 
 
 def _check_weights(model: DiscreteVAE) -> None:
