@@ -9,7 +9,7 @@ Shapes as in `training.latents`; `noise`, `scores`, `relaxed` and codes as tenso
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -99,6 +99,6 @@ class Posterior(ABC):
         lead = () if num_samples is None else (num_samples,)
         return noise.draw(self.noise_name(self.latent.kind), (*lead, *shape), generator)
 
-    def with_parameters(self, parameters: Float[Tensor, "B *shape"]) -> Self:
+    def with_parameters(self, parameters: Float[Tensor, "B *shape"]) -> "Posterior":
         """The same relaxation of the same latents with other parameters."""
         return type(self)(parameters, self.latent)
