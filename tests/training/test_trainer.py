@@ -271,6 +271,21 @@ def test_divergence_names_the_terms_that_are_no_numbers(tmp_path, weight, terms)
         trainer.fit()
 
 
+def test_an_infinity_that_passes_is_named_by_the_step_it_came_in(tmp_path):
+    # Outputs of 1e38 overflow the sum of 64 values, while every gradient stays finite; a step later they are gone.
+    settings = tiny_config(log_every=20, checkpoint_every=20)
+    trainer = Trainer(settings, digits(), tmp_path, device=CPU)
+
+    def overflow_in_the_eighth_step(gradient):
+        if trainer.step in (6, 7):
+            trainer.model.decoder.bias.data.fill_(1e38 if trainer.step == 6 else 0.0)
+        return gradient
+
+    trainer.model.decoder.bias.register_hook(overflow_in_the_eighth_step)
+    with pytest.raises(TrainingDiverged, match=r"^the distortion stopped being finite at step 8;"):
+        trainer.fit()
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "radam", "sgd"])
 def test_a_huge_learning_rate_ends_the_run_and_not_the_checkpoints(tmp_path, optimizer):
     settings = tiny_config(optimizer={"name": optimizer, "learning_rate": 1e30}, num_steps=200, checkpoint_every=1)
