@@ -72,19 +72,23 @@ def test_the_likelihood_moves_trains_and_is_saved_as_a_part_of_the_model(config)
     inputs = torch.randint(0, 256, (2, 60)) / 255
     if config.name == "bernoulli":
         inputs = inputs.round()
-    outputs = likelihood.initial_bias(torch.full((60,), 0.3)).expand(2, -1)
+    outputs = likelihood.initial_bias(torch.full((60,), 0.3)).expand(2, -1).requires_grad_()
     single = likelihood.log_prob(outputs, inputs)
     double = likelihood.double()
     # k/255 in float32 is 3e-8 off, which the logarithm of a scale of 0.1 and more hardly sees.
     torch.testing.assert_close(
         double.log_prob(outputs.double(), inputs.double()), single.double(), rtol=1e-5, atol=1e-4
     )
-    copy = build_likelihood(config, COLOUR)
-    copy.load_state_dict(likelihood.state_dict())
-    for parameter in likelihood.parameters():
-        parameter.grad = None
-    likelihood.log_prob(outputs.double(), inputs.double()).sum().backward() if learned else None
-    assert all((parameter.grad != 0).all() for parameter in likelihood.parameters())
+    (-double.log_prob(outputs.double(), inputs.double()).sum() + 0 * outputs.sum()).backward()
+    assert all((parameter.grad != 0).all() for parameter in double.parameters())
+    with torch.no_grad():
+        for parameter in double.parameters():
+            parameter.sub_(1)
+    copy = build_likelihood(config, COLOUR).double()
+    copy.load_state_dict(double.state_dict())
+    assert torch.equal(
+        copy.log_prob(outputs.double(), inputs.double()), double.log_prob(outputs.double(), inputs.double())
+    )
 
 
 @pytest.mark.parametrize("name", ["gaussian", "discretised_logistic"])
