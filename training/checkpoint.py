@@ -82,7 +82,7 @@ def load(path: Path, *, device: torch.device) -> Checkpoint:
         # A generator's state lives on the CPU whatever device it draws on.
         return Checkpoint(**{**state, "generator": state["generator"].cpu()})
     except Exception as error:
-        # Damaged bytes raise anything; PyTorch's own words are paragraphs, with advice to switch off what makes this safe.
+        # Damaged bytes raise anything; PyTorch answers with paragraphs, advising to switch off what makes this safe.
         raise RunError(
             f"{path} cannot be read as a checkpoint of this version: it is damaged or something else; remove it to "
             "use the one before"
