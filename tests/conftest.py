@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 from service_process import ServiceProcess
@@ -11,10 +12,14 @@ from tiny_models import TINY_MODELS
 from models.repository import Repository
 
 if find_spec("torch") is not None and find_spec("beartype") is not None:
-    # Where training can be tested, every shape written down in it is checked while it is.
+    # Where training can be tested, every shape written down in it is checked while it is. `training.data` is numpy and
+    # refuses options of the wrong type itself, in words that its tests read.
     from jaxtyping import install_import_hook
 
-    install_import_hook("training", "beartype.beartype")
+    import training
+
+    checked = [module.name for module in iter_modules(training.__path__, "training.") if module.name != "training.data"]
+    install_import_hook(checked, "beartype.beartype")
 
 
 @pytest.fixture(scope="session")

@@ -121,12 +121,12 @@ def _log_weights(
     chunk_size: int,
 ) -> Iterator[Float[Tensor, "R S"]]:
     """Logarithms of p(x|z) p(z) / q(z|x) of samples from q(z|x), in nats."""
-    posterior, prior = model.latent.law(logits.unsqueeze(1)), model.prior()
+    posterior = model.latent.law(logits.unsqueeze(1))
     for samples in draw_samples(
         model, inputs, logits, num_samples=num_samples, generator=generator, chunk_size=chunk_size
     ):
-        log_ratio = prior.log_prob(samples.codes) - posterior.log_prob(samples.codes)
-        yield samples.log_likelihood + log_ratio.sum(dim=-1)
+        log_ratio = model.prior.log_prob(samples.codes) - posterior.log_prob(samples.codes).sum(dim=-1)
+        yield samples.log_likelihood + log_ratio
 
 
 def _row_blocks(

@@ -21,7 +21,7 @@ from training.errors import RunError
 from training.evaluation import Evaluation, EvaluationConfig, evaluate
 from training.export import export
 from training.runs import TrainedRun
-from training.schedules import relaxation_temperature
+from training.schedules import value
 from training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def export_run(folder: Path, repository: Repository, name: str | None, descripti
         name=name if name is not None else config.name,
         description=description if description is not None else config.description,
         input=run.dataset.input,
-        relaxation_temperature=relaxation_temperature(config.relaxation_temperature, run.step - 1),
+        relaxation_temperature=value(config.relaxation_temperature, run.step - 1),
         estimator=config.estimator.name,
         metrics=metrics,
         training=TrainingRecord(

@@ -22,17 +22,26 @@ from models.manifest import ModelName
 from models.noise import MAX_SEED
 from training.data import DataConfig
 from training.errors import ConfigError
+from training.estimators import ESTIMATORS, EstimatorConfig, StraightThroughGumbel
 from training.latents import LatentConfig
+from training.likelihoods import LikelihoodConfig
+from training.model import default_relaxation
 from training.networks import ConvConfig, MlpConfig, NetworkConfig
+from training.objectives import ObjectiveConfig
 from training.optimizers import OptimizerConfig
-from training.schedules import TemperatureConfig
+from training.priors import PriorConfig
+from training.relaxations import RELAXATIONS
+from training.schedules import SCHEDULES, ExponentialSchedule, ScheduleOption, as_table, smallest
 
 
 @dataclass(frozen=True, kw_only=True)
-class EstimatorConfig:
-    """Which estimator carries the gradient through the discrete code."""
+class RelaxationConfig:
+    """Which relaxation of the posterior; None is binary Concrete for bits and Concrete for categories."""
 
-    name: Literal["straight_through_gumbel"] = "straight_through_gumbel"
+    name: (
+        Literal["binary_concrete", "concrete", "logistic_normal", "kumaraswamy", "hard_concrete", "hard_kumaraswamy"]
+        | None
+    ) = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +77,35 @@ class RunConfig:
     description: str = ""
     data: DataConfig = field(default_factory=DataConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
+    relaxation: RelaxationConfig = field(default_factory=RelaxationConfig)
+    likelihood: LikelihoodConfig = field(default_factory=LikelihoodConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
     network: Annotated[NetworkConfig, Field(discriminator="kind")] = field(default_factory=MlpConfig)
-    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
-    relaxation_temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    estimator: Annotated[EstimatorConfig, Field(discriminator="name")] = field(default_factory=StraightThroughGumbel)
+    relaxation_temperature: ScheduleOption = field(default_factory=ExponentialSchedule)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
+    def __post_init__(self) -> None:
+        self.estimator.check_latent(self.latent)
+        self.estimator.check_temperature(smallest(self.relaxation_temperature))
+        if self.relaxation.name is not None and self.latent.kind not in RELAXATIONS[self.relaxation.name].kinds:
+            fitting = [name for name, relaxation in RELAXATIONS.items() if self.latent.kind in relaxation.kinds]
+            raise ConfigError(
+                f"relaxation.name: expected one of {', '.join(fitting)} for {self.latent.kind} latents, "
+                f"got {self.relaxation.name!r}"
+            )
+        # Filled in here, so that the resolved configuration saved with a run tells the whole model.
+        if self.relaxation.name is None:
+            object.__setattr__(self, "relaxation", RelaxationConfig(name=default_relaxation(self.latent)))
+        if self.likelihood.name != "bernoulli" and self.data.binarization is None:
+            # Binarised by default is what only the Bernoulli likelihood needs.
+            object.__setattr__(self, "data", dataclasses.replace(self.data, binarization="none"))
+
 
 _NETWORKS = {"mlp": MlpConfig, "conv": ConvConfig}
+_UNION_MEMBERS = {*_NETWORKS, *SCHEDULES, *ESTIMATORS}
 
 
 def read(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
@@ -153,6 +183,17 @@ def _check_keys(section: type, table: dict[str, Any], prefix: str) -> None:
             # Without it pydantic would have to guess which of the two is meant.
             value["kind"] = kind
             inner = _NETWORKS[kind]
+        if key == "estimator" and isinstance(value, dict):
+            name = value.setdefault("name", StraightThroughGumbel().name)
+            if not isinstance(name, str) or name not in ESTIMATORS:
+                raise ConfigError(f"estimator.name: expected one of {', '.join(ESTIMATORS)}, got {name!r}")
+            inner = ESTIMATORS[name]
+        if inner is ScheduleOption:
+            try:
+                table[key] = value = as_table(value)
+            except ValueError as error:
+                raise ConfigError(f"{prefix}{key}: {error}") from None
+            inner = SCHEDULES[value["kind"]]
         if dataclasses.is_dataclass(inner):
             if not isinstance(value, dict):
                 raise ConfigError(f"{prefix}{key}: expected a section, got {value!r}")
@@ -161,7 +202,7 @@ def _check_keys(section: type, table: dict[str, Any], prefix: str) -> None:
 
 def _sentence(problem: Any) -> str:
     # Within a union the location names the chosen member too, which is no part of the key.
-    where = ".".join(str(part) for part in problem["loc"] if part not in _NETWORKS)
+    where = ".".join(str(part) for part in problem["loc"] if part not in _UNION_MEMBERS)
     message = problem["msg"].removeprefix("Value error, ")
     given = (
         "" if isinstance(problem["input"], dict) or problem["type"] == "value_error" else f", got {problem['input']!r}"

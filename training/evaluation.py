@@ -104,13 +104,13 @@ def evaluate(
     if not ((inputs >= 0) & (inputs <= 1)).all():  # false for NaN
         raise EvaluationError("inputs: expected values within [0, 1], as the Bernoulli likelihood needs, got others")
     counter = CodeUsageCounter(model.latent)
-    latent_kl = torch.zeros(model.latent.num_latents, dtype=torch.float64, device=model.prior_logits.device)
-    generator = torch.Generator(model.prior_logits.device).manual_seed(config.seed)
+    latent_kl = torch.zeros(model.latent.num_latents, dtype=torch.float64, device=model.device)
+    generator = torch.Generator(model.device).manual_seed(config.seed)
     measured: list[_Rows] = []
     with tqdm(total=len(inputs), unit="row", desc="evaluating", disable=None, leave=False) as progress:
         for batch in inputs.split(config.chunk_size):
-            rows = batch.to(model.prior_logits)
-            logits = model.encoder(rows)
+            rows = batch.to(model.encoder.mean)
+            logits = model.posterior(rows).logits
             kl = model.kl(logits).double()
             latent_kl += kl.sum(dim=0)
             counter.add(logits)

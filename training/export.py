@@ -131,8 +131,8 @@ def _check_weights(model: DiscreteVAE) -> None:
                 f"{weight}: expected finite numbers, got NaN or infinity in {wrong:,} of {values.numel():,}; "
                 "the run has diverged: export an earlier checkpoint"
             )
-    if model.prior_logits.any():
-        raise ExportRefused("prior_logits: expected a uniform prior, all zero, got others; no graph would hold them")
+    if model.prior.name != "uniform":
+        raise ExportRefused(f"prior: expected uniform, got {model.prior.name}; no graph would hold it")
 
 
 def _check_inputs(argument: str, inputs: np.ndarray, spec: InputSpec, model: DiscreteVAE) -> None:

@@ -55,16 +55,16 @@ NetworkConfig = MlpConfig | ConvConfig
 
 
 class Encoder(nn.Module):
-    """Rows [B, D] to logits [B, *latent]."""
+    """Rows [B, D] to the parameters of q(z|x), for most relaxations its logits [B, *latent]."""
 
-    def __init__(self, body: nn.Module, mean: Float[Tensor, " D"], latent: LatentConfig) -> None:
+    def __init__(self, body: nn.Module, mean: Float[Tensor, " D"], parameter_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.body = body
-        self.latent_shape = latent.shape
+        self.parameter_shape = parameter_shape
         self.register_buffer("mean", mean)
 
-    def forward(self, inputs: Float[Tensor, "B D"]) -> Float[Tensor, "B *latent"]:
-        return self.body(inputs - self.mean).unflatten(-1, self.latent_shape)
+    def forward(self, inputs: Float[Tensor, "B D"]) -> Float[Tensor, "B *parameters"]:
+        return self.body(inputs - self.mean).unflatten(-1, self.parameter_shape)
 
 
 class Decoder(nn.Module):
@@ -87,21 +87,26 @@ def build_networks(
     input_shape: tuple[int, ...],
     mean: Float[Tensor, " D"],
     initial_bias: Float[Tensor, " P"],
+    *,
+    parameter_shape: tuple[int, ...] | None = None,
 ) -> tuple[Encoder, Decoder]:
     """An encoder and a decoder with PyTorch's default initialisation, drawn from the global generator.
 
+    `parameter_shape` is that of one row of the encoder's outputs; None is that of logits.
+
     Raises ValueError when convolutions are asked for inputs that are not images.
     """
-    num_logits = math.prod(latent.shape)
+    parameter_shape = latent.shape if parameter_shape is None else parameter_shape
+    num_parameters, num_code_values = math.prod(parameter_shape), math.prod(latent.shape)
     outputs_per_value, rest = divmod(len(initial_bias), len(mean))
     if rest:
         raise ValueError("a likelihood needs the same number of parameters for every value. This is a bug.")
     if isinstance(config, MlpConfig):
         activation = _ACTIVATIONS[config.activation]
         return (
-            Encoder(_mlp((len(mean), *config.hidden, num_logits), activation), mean, latent),
+            Encoder(_mlp((len(mean), *config.hidden, num_parameters), activation), mean, parameter_shape),
             Decoder(
-                _mlp((num_logits, *reversed(config.hidden), len(initial_bias)), activation, last_bias=False),
+                _mlp((num_code_values, *reversed(config.hidden), len(initial_bias)), activation, last_bias=False),
                 initial_bias,
                 latent,
             ),
@@ -113,8 +118,10 @@ def build_networks(
         )
     height, width, channels = (*input_shape, 1)[:3]
     return (
-        Encoder(_ConvBody(config, height, width, channels, num_logits), mean, latent),
-        Decoder(_DeconvBody(config, height, width, channels * outputs_per_value, num_logits), initial_bias, latent),
+        Encoder(_ConvBody(config, height, width, channels, num_parameters), mean, parameter_shape),
+        Decoder(
+            _DeconvBody(config, height, width, channels * outputs_per_value, num_code_values), initial_bias, latent
+        ),
     )
 
 
@@ -134,7 +141,7 @@ def _sizes(size: int, num_layers: int) -> list[int]:
 
 
 class _ConvBody(nn.Module):
-    def __init__(self, config: ConvConfig, height: int, width: int, channels: int, num_logits: int) -> None:
+    def __init__(self, config: ConvConfig, height: int, width: int, channels: int, num_features: int) -> None:
         super().__init__()
         activation = _ACTIVATIONS[config.activation]
         self.image_shape = (height, width, channels)
@@ -144,7 +151,7 @@ class _ConvBody(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         num_layers = len(config.channels)
         flat = config.channels[-1] * _sizes(height, num_layers)[-1] * _sizes(width, num_layers)[-1]
-        self.dense = _mlp((flat, config.hidden, num_logits), activation)
+        self.dense = _mlp((flat, config.hidden, num_features), activation)
 
     def forward(self, inputs: Float[Tensor, "B D"]) -> Float[Tensor, "B L"]:
         images = inputs.unflatten(-1, self.image_shape).permute(0, 3, 1, 2)
@@ -152,14 +159,14 @@ class _ConvBody(nn.Module):
 
 
 class _DeconvBody(nn.Module):
-    def __init__(self, config: ConvConfig, height: int, width: int, channels: int, num_logits: int) -> None:
+    def __init__(self, config: ConvConfig, height: int, width: int, channels: int, num_features: int) -> None:
         super().__init__()
         activation = _ACTIVATIONS[config.activation]
         num_layers = len(config.channels)
         heights, widths = _sizes(height, num_layers)[::-1], _sizes(width, num_layers)[::-1]
         self.smallest = (config.channels[-1], heights[0], widths[0])
         self.dense = nn.Sequential(
-            _mlp((num_logits, config.hidden, math.prod(self.smallest)), activation),
+            _mlp((num_features, config.hidden, math.prod(self.smallest)), activation),
             activation(),
         )
         layers: list[nn.Module] = []

@@ -1,53 +1,254 @@
-"""What training minimises, and what each logged number is a bound on."""
+"""What training minimises, and what each logged number is.
 
-from typing import NamedTuple
+    estimated_bound             E_q[-log p(x|z)] + beta KL(q(z|x) || p(z)), z a code: with beta = 1 its value is -ELBO
+    importance_weighted_bound   -log 1/m sum p(x|z) p(z) / q(z|x) over m codes: tighter than -ELBO
+    relaxed_bound               with relaxed codes and the densities of their laws: a bound for the relaxed model only
+
+What a number is called depends on what it was measured at: a value taken at relaxed codes is never called ELBO.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from training.estimators import Estimator
-from training.model import DiscreteVAE
+from training.costs import distortion_cost
+from training.errors import ConfigError
+from training.estimators import Estimator, draw_codes, straight_through
+from training.kl import entropy
+from training.model import DiscreteVAE, default_relaxation
+from training.relaxations import RELAXATIONS
+from training.schedules import ConstantSchedule, ScheduleOption, smallest
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """Which bound, and how its rate is weighted.
+
+    `kl` is "discrete", or "relaxed" for the density ratio of relaxed codes (Maddison, Mnih and Teh 2016, equation 20),
+    with a prior relaxed at `prior_relaxation_temperature`. `num_importance_samples` above 1 trains the
+    importance-weighted bound. `beta` weights the rate, and `free_bits` is the number of nats a latent may spend, on
+    average over a batch, before it is charged (Kingma et al. 2016, arXiv:1606.04934, equation 15); with either away
+    from its default the loss is no bound, and what is logged is still the bound with beta = 1 and nothing free.
+    """
+
+    kl: Literal["discrete", "relaxed"] = "discrete"
+    num_importance_samples: int = 1
+    prior_relaxation_temperature: float = 0.5
+    beta: ScheduleOption = field(default_factory=lambda: ConstantSchedule(value=1.0))
+    free_bits: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.num_importance_samples < 1:
+            raise ValueError(f"num_importance_samples: expected at least 1, got {self.num_importance_samples}")
+        if not (math.isfinite(self.prior_relaxation_temperature) and self.prior_relaxation_temperature > 0):
+            raise ValueError(
+                f"prior_relaxation_temperature: expected more than 0, got {self.prior_relaxation_temperature}"
+            )
+        if smallest(self.beta) < 0:
+            raise ValueError(f"beta: expected 0 or more in every step, got {smallest(self.beta)}")
+        if not (math.isfinite(self.free_bits) and self.free_bits >= 0):
+            raise ValueError(f"free_bits: expected 0 or more nats a latent, got {self.free_bits}")
+        if self.num_importance_samples > 1 and (self.free_bits > 0 or self.beta != ConstantSchedule(value=1.0)):
+            raise ValueError("num_importance_samples: above 1, expected beta = 1 and free_bits = 0")
 
 
 class Objective(NamedTuple):
-    """One value a row.
+    """`loss` is to be differentiated; `terms` are the numbers that are logged, by name, [B] without gradient."""
 
-    `loss` is to be differentiated. `negative_elbo` is the value of the bound -ELBO >= -log p(x), and `distortion`
-    (-log p(x|z)) and `rate` (the KL) are its two terms; none of them carries a gradient.
-    """
-
-    loss: Float[Tensor, " B"]
-    negative_elbo: Float[Tensor, " B"]
-    distortion: Float[Tensor, " B"]
-    rate: Float[Tensor, " B"]
+    loss: Float[Tensor, ""]
+    terms: dict[str, Float[Tensor, " B"]]
 
 
-def negative_elbo(
+TrainingObjective = Callable[..., Objective]
+"""An objective with model, estimator and options filled in: called with inputs [B, D], and with
+`relaxation_temperature`, `generator` and `beta` by name, the temperature and beta 0-d tensors."""
+
+
+def build_objective(config: ObjectiveConfig, model: DiscreteVAE, estimator: Estimator) -> TrainingObjective:
+    """The objective of a configuration. Raises ConfigError, saying what would work, when its parts do not fit."""
+    needs_factors = config.free_bits > 0 or config.kl == "relaxed" or config.beta != ConstantSchedule(value=1.0)
+    if needs_factors and not model.prior.is_factorised:
+        raise ConfigError(
+            'objective: beta, free_bits and kl = "relaxed" need a prior with independent latents, '
+            f'got prior.name = "{model.prior.name}"; use "uniform" or "factorised"'
+        )
+    if config.kl == "relaxed":
+        if estimator.is_discrete:
+            raise ConfigError(
+                'objective.kl: "relaxed" scores relaxed codes, which estimator.name = "pathwise" gives; '
+                f'"{estimator.name}" gives discrete ones, which kl = "discrete" is for'
+            )
+        if config.free_bits > 0:
+            raise ConfigError('objective.free_bits: expected 0 with kl = "relaxed", whose rate is not one of latents')
+        return partial(
+            relaxed_bound,
+            model,
+            num_samples=config.num_importance_samples,
+            prior_relaxation_temperature=torch.tensor(config.prior_relaxation_temperature, device=model.device),
+        )
+    if config.num_importance_samples > 1:
+        if estimator.name not in _IMPORTANCE_WEIGHTED_GRADIENTS:
+            raise ConfigError(
+                f"objective.num_importance_samples: above 1 with discrete codes, expected estimator.name one of "
+                f'{", ".join(_IMPORTANCE_WEIGHTED_GRADIENTS)}, got "{estimator.name}"'
+            )
+        return partial(
+            importance_weighted_bound,
+            model,
+            num_samples=config.num_importance_samples,
+            gradient=_IMPORTANCE_WEIGHTED_GRADIENTS[estimator.name],
+        )
+    return partial(estimated_bound, model, estimator=estimator, free_bits=config.free_bits)
+
+
+_IMPORTANCE_WEIGHTED_GRADIENTS: dict[str, Literal["straight_through", "vimco"]] = {
+    "straight_through_gumbel": "straight_through",
+    "reinforce_leave_one_out": "vimco",
+}
+"""With several samples in one bound, leave-one-out becomes VIMCO."""
+
+
+def bound_name(model: DiscreteVAE) -> str:
+    """What the sum of discrete distortion and rate is: -ELBO, unless the distortion is no likelihood's."""
+    return "negative_elbo" if model.likelihood.is_likelihood else "cross_entropy_loss"
+
+
+@torch.no_grad()
+def discrete_negative_elbo(
+    model: DiscreteVAE, inputs: Float[Tensor, "B D"], generator: torch.Generator
+) -> Float[Tensor, " B"]:
+    """An unbiased estimate of -ELBO from one discrete code a row, however the model is trained."""
+    posterior = model.posterior(inputs)
+    codes = draw_codes(posterior, generator)
+    return model.kl(posterior.logits, codes).sum(dim=-1) - model.log_likelihood(inputs, codes)
+
+
+def estimated_bound(
     model: DiscreteVAE,
     inputs: Float[Tensor, "B D"],
     *,
     estimator: Estimator,
     relaxation_temperature: Float[Tensor, ""],
     generator: torch.Generator,
+    beta: Float[Tensor, ""] | float = 1.0,
+    free_bits: float = 0.0,
 ) -> Objective:
-    """-ELBO = E_q[-log p(x|z)] + KL(q(z|x) || p(z)), one discrete sample of z a row and the KL in closed form.
+    """-ELBO = E_q[-log p(x|z)] + KL(q(z|x) || p(z)), the expectation left to an estimator, the KL in closed form.
 
-    The sample is discrete, so the value is an unbiased estimate of -ELBO whatever the estimator; a biased estimator
-    biases the gradient of the first term alone.
+    Where the estimator's codes are discrete, the value is an unbiased estimate of -ELBO whatever the bias of its
+    gradient; where they are relaxed it is the "relaxed loss" of Maddison et al. 2016, equation 22, and bounds nothing.
+    An autoregressive prior has no closed form: then -log p(z) joins the expectation and the entropy of q stays exact.
     """
-    logits = model.encoder(inputs)
-    estimate = estimator(
-        logits,
-        lambda codes: -model.log_likelihood(inputs, codes),
-        latent=model.latent,
-        relaxation_temperature=relaxation_temperature,
-        generator=generator,
-    )
-    rate = model.kl(logits).sum(dim=-1)
-    return Objective(
-        loss=estimate.surrogate + rate,
-        negative_elbo=(estimate.cost + rate).detach(),
-        distortion=estimate.cost,
-        rate=rate.detach(),
-    )
+    posterior = model.posterior(inputs)
+    distortion = distortion_cost(model, inputs)
+    prefix = "" if estimator.is_discrete else "relaxed_"
+    bound = bound_name(model) if estimator.is_discrete else "relaxed_loss"
+
+    def joint(codes: Tensor) -> Tensor:
+        return distortion(codes) - model.prior.log_prob(codes)
+
+    cost = distortion if model.prior.is_factorised else joint
+    estimate = estimator(posterior, cost, relaxation_temperature=relaxation_temperature, generator=generator)
+    if model.prior.is_factorised:
+        kl = model.kl(posterior.logits)
+        charged = kl.mean(dim=0).clamp_min(free_bits).sum()
+        rate = kl.detach().sum(dim=-1)
+        terms = {bound: estimate.cost + rate, f"{prefix}distortion": estimate.cost, "rate": rate}
+    else:
+        entropy_of_q = entropy(posterior.logits, model.latent).sum(dim=-1)
+        charged = -entropy_of_q.mean()  # beta is 1 here, says build_objective
+        terms = {bound: estimate.cost - entropy_of_q.detach(), "entropy": entropy_of_q.detach()}
+    return Objective(estimate.surrogate.mean() + beta * charged, terms)
+
+
+def relaxed_bound(
+    model: DiscreteVAE,
+    inputs: Float[Tensor, "B D"],
+    *,
+    relaxation_temperature: Float[Tensor, ""],
+    prior_relaxation_temperature: Float[Tensor, ""],
+    generator: torch.Generator,
+    num_samples: int = 1,
+    beta: Float[Tensor, ""] | float = 1.0,
+) -> Objective:
+    """-log 1/m sum p(x|y) p(y) / q(y|x) over m relaxed codes y: for m = 1 -ELBO of the *relaxed* model.
+
+    The densities are those of `Posterior.log_prob`; the prior's is Concrete (bits: binary Concrete) with the prior's
+    logits. The only bound there is for relaxed samples (Maddison, Mnih and Teh 2016, equation 20 and section C.2); it
+    says nothing of discrete codes.
+    """
+    posterior = model.posterior(inputs)
+    scores = posterior.scores(posterior.draw_noise(generator, num_samples))
+    relaxed = posterior.relaxed(scores, relaxation_temperature)
+    relaxed_logits = posterior.relaxed_logits(scores, relaxation_temperature)
+    prior_logits = model.prior(relaxed[0])
+    prior = RELAXATIONS[default_relaxation(model.latent)](prior_logits, model.latent)
+    log_q = posterior.log_prob(relaxed_logits, relaxation_temperature).sum(dim=-1)
+    log_p = prior.log_prob(relaxed_logits, prior_relaxation_temperature).sum(dim=-1)
+    log_likelihood = model.log_likelihood(inputs, relaxed)
+    log_weights = log_likelihood + beta * (log_p - log_q)
+    loss = math.log(num_samples) - log_weights.logsumexp(dim=0)
+    if num_samples > 1:
+        return Objective(loss.mean(), {f"relaxed_iwae_{num_samples}": loss.detach()})
+    terms = {
+        "relaxed_elbo_loss": (log_q - log_p - log_likelihood)[0],
+        "relaxed_distortion": -log_likelihood[0],
+        "relaxed_rate": (log_q - log_p)[0],
+    }
+    return Objective(loss.mean(), {name: term.detach() for name, term in terms.items()})
+
+
+def importance_weighted_bound(
+    model: DiscreteVAE,
+    inputs: Float[Tensor, "B D"],
+    *,
+    num_samples: int,
+    gradient: Literal["straight_through", "vimco"],
+    relaxation_temperature: Float[Tensor, ""],
+    generator: torch.Generator,
+    beta: Float[Tensor, ""] | float = 1.0,  # noqa: ARG001 - 1, says ObjectiveConfig; the one signature
+) -> Objective:
+    """-log 1/m sum p(x|z) p(z) / q(z|x) over m > 1 discrete codes (Burda et al. 2015, arXiv:1509.00519, equation 8).
+
+    The value is a bound on -log p(x). Its gradient is "straight_through" the codes, which is biased, or that of
+    VIMCO, which is not: the score function with, for each code, the other codes' bound as baseline (Mnih and Rezende
+    2016, arXiv:1602.06725, equations 7 to 9, the geometric mean).
+    """
+    posterior = model.posterior(inputs)
+    scores = posterior.scores(posterior.draw_noise(generator, num_samples))
+    codes = model.latent.most_probable(scores).detach()
+    if gradient == "straight_through":
+        codes = straight_through(codes, posterior.relaxed(scores, relaxation_temperature))
+    log_q = _log_prob(model, posterior.logits, codes)
+    log_weights = model.log_likelihood(inputs, codes) + model.prior.log_prob(codes) - log_q
+    bound = log_weights.logsumexp(dim=0) - math.log(num_samples)
+    loss = -bound
+    if gradient == "vimco":
+        advantage = bound.detach() - _bounds_without_each(log_weights.detach())
+        loss = loss - (advantage * log_q).sum(dim=0)
+    return Objective(loss.mean(), {f"iwae_{num_samples}": -bound.detach()})
+
+
+def _log_prob(
+    model: DiscreteVAE, logits: Float[Tensor, "B *latent"], codes: Float[Tensor, "S B *latent"]
+) -> Float[Tensor, "S B"]:
+    """Log-probability of codes under q, differentiable in the codes too, which those of torch.distributions are not."""
+    if model.latent.kind == "binary":
+        return (codes * logits - F.softplus(logits)).sum(dim=-1)
+    return (codes * F.log_softmax(logits, dim=-1)).sum(dim=(-2, -1))
+
+
+def _bounds_without_each(log_weights: Float[Tensor, "S B"]) -> Float[Tensor, "S B"]:
+    """The bound with the weight of each sample replaced by the geometric mean of the others."""
+    num_samples = len(log_weights)
+    others = (log_weights.sum(dim=0) - log_weights) / (num_samples - 1)
+    replaced = log_weights.expand(num_samples, -1, -1).clone()
+    replaced.diagonal(dim1=0, dim2=1).copy_(others.T)
+    return replaced.logsumexp(dim=1) - math.log(num_samples)

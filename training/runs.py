@@ -35,7 +35,15 @@ def build_model(run: RunConfig, dataset: Dataset) -> DiscreteVAE:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.training.seed)
         try:
-            return DiscreteVAE(run.latent, run.network, dataset.input.shape, torch.from_numpy(dataset.mean()))
+            return DiscreteVAE(
+                run.latent,
+                run.network,
+                dataset.input.shape,
+                torch.from_numpy(dataset.mean()),
+                relaxation=run.relaxation.name,
+                likelihood=run.likelihood,
+                prior=run.prior,
+            )
         except ValueError as error:
             raise ConfigError(str(error)) from error
 

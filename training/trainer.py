@@ -135,8 +135,11 @@ class Trainer:
         self._terms = tuple(objective.terms)
         if not len(self._window):
             self._window = torch.zeros(1 + len(self._terms), dtype=torch.float64, device=self._device)
-        self._window[1:] += torch.stack([term.mean() for term in objective.terms.values()]).double()
-        self._window[0] += torch.isfinite(self._window[1:]).all()
+        terms = torch.stack([term.mean() for term in objective.terms.values()]).double()
+        sums = self._window[1:]
+        # What comes after the first bad step would only say how far it has spread.
+        sums += torch.where(torch.isfinite(sums).all(), terms, 0)
+        self._window[0] += torch.isfinite(sums).all()
 
     def _close_window(self) -> dict[str, float]:
         """Means over the steps since the last line, and a new window. One synchronisation with the device."""

@@ -12,7 +12,7 @@ def by_kind(latent):
 
 @pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
 def test_every_code_is_equally_probable_before_any_input_is_seen(latent):
-    log_probabilities = vae(latent).prior().log_prob(all_codes(latent)).sum(dim=-1)
+    log_probabilities = vae(latent).prior.log_prob(all_codes(latent))
     expected = -latent.num_latents * math.log(latent.num_categories)
     torch.testing.assert_close(log_probabilities, torch.full_like(log_probabilities, expected))
 
@@ -28,7 +28,7 @@ def test_the_model_gives_all_inputs_together_probability_one(latent):
 @pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
 def test_the_posterior_is_the_product_over_latents_of_the_encoders_laws(latent):
     model, inputs = vae(latent), bits(5)
-    rows = [model.posterior(row).log_prob(all_codes(latent)).sum(dim=-1) for row in inputs.split(1)]
+    rows = [model.posterior(row).law().log_prob(all_codes(latent)).sum(dim=-1) for row in inputs.split(1)]
     torch.testing.assert_close(torch.stack(rows), log_posterior(model, inputs))
 
 
@@ -36,7 +36,7 @@ def test_the_posterior_is_the_product_over_latents_of_the_encoders_laws(latent):
 def test_the_kl_is_that_of_the_posterior_to_the_prior_by_enumeration(latent):
     model, inputs = vae(latent), bits(5)
     log_q = log_posterior(model, inputs)
-    log_p = model.prior().log_prob(all_codes(latent)).sum(dim=-1)
+    log_p = model.prior.log_prob(all_codes(latent))
     expected = (log_q.exp() * (log_q - log_p)).sum(dim=1)
     torch.testing.assert_close(model.kl(model.encoder(inputs)).sum(dim=-1), expected)
 
@@ -48,7 +48,7 @@ def test_the_negative_elbo_exceeds_the_nll_by_the_kl_to_the_true_posterior(laten
     log_q, nll = log_posterior(model, inputs), exact_nll(model, inputs)
     codes = all_codes(latent)
     log_joint = torch.stack([model.log_likelihood(row.expand(len(codes), -1), codes) for row in inputs])
-    log_true = log_joint + model.prior().log_prob(codes).sum(dim=-1) + nll.unsqueeze(1)
+    log_true = log_joint + model.prior.log_prob(codes) + nll.unsqueeze(1)
     gap = (log_q.exp() * (log_q - log_true)).sum(dim=1)
     assert (gap > 0.01).all()
     torch.testing.assert_close(exact_negative_elbo(model, inputs), nll + gap)

@@ -17,7 +17,7 @@ from training.estimators.antithetic import Arm, DisArm
 from training.estimators.exact import Exact
 from training.estimators.gapped import GappedStraightThrough
 from training.estimators.gumbel_rao import GumbelRao
-from training.estimators.interface import Cost, Estimate, Estimator
+from training.estimators.interface import Cost, Estimate, Estimator, draw_codes
 from training.estimators.reinmax import ReinMax
 from training.estimators.relaxed import DecoupledStraightThroughGumbel, Pathwise, StraightThroughGumbel
 from training.estimators.score_function import ReinforceLeaveOneOut
@@ -84,6 +84,7 @@ __all__ = [
     "StraightThrough",
     "StraightThroughGumbel",
     "build_estimator",
+    "draw_codes",
     "fitting_estimators",
     "straight_through",
 ]
