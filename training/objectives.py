@@ -21,7 +21,6 @@ from torch import Tensor
 from training.costs import distortion_cost
 from training.errors import ConfigError
 from training.estimators import Estimator, draw_codes, straight_through
-from training.kl import entropy
 from training.model import DiscreteVAE, default_relaxation
 from training.relaxations import RELAXATIONS
 from training.schedules import ConstantSchedule, ScheduleOption, smallest
@@ -144,28 +143,27 @@ def estimated_bound(
 
     Where the estimator's codes are discrete, the value is an unbiased estimate of -ELBO whatever the bias of its
     gradient; where they are relaxed it is the "relaxed loss" of Maddison et al. 2016, equation 22, and bounds nothing.
-    An autoregressive prior has no closed form: then -log p(z) joins the expectation and the entropy of q stays exact.
+    An autoregressive prior has a closed form for each latent given the ones before it; it joins the expectation.
     """
     posterior = model.posterior(inputs)
     distortion = distortion_cost(model, inputs)
-    prefix = "" if estimator.is_discrete else "relaxed_"
     bound = bound_name(model) if estimator.is_discrete else "relaxed_loss"
-
-    def joint(codes: Tensor) -> Tensor:
-        return distortion(codes) - model.prior.log_prob(codes)
-
-    cost = distortion if model.prior.is_factorised else joint
-    estimate = estimator(posterior, cost, relaxation_temperature=relaxation_temperature, generator=generator)
-    if model.prior.is_factorised:
-        kl = model.kl(posterior.logits)
-        charged = kl.mean(dim=0).clamp_min(free_bits).sum()
-        rate = kl.detach().sum(dim=-1)
-        terms = {bound: estimate.cost + rate, f"{prefix}distortion": estimate.cost, "rate": rate}
-    else:
-        entropy_of_q = entropy(posterior.logits, model.latent).sum(dim=-1)
-        charged = -entropy_of_q.mean()  # beta is 1 here, says build_objective
-        terms = {bound: estimate.cost - entropy_of_q.detach(), "entropy": entropy_of_q.detach()}
-    return Objective(estimate.surrogate.mean() + beta * charged, terms)
+    sampling = {"relaxation_temperature": relaxation_temperature, "generator": generator}
+    if not model.prior.is_factorised:
+        # The logits keep their gradient inside the cost: without it score functions would miss a part.
+        estimate = estimator(
+            posterior, lambda codes: distortion(codes) + model.kl(posterior.logits, codes).sum(dim=-1), **sampling
+        )
+        return Objective(estimate.surrogate.mean(), {bound: estimate.cost})
+    estimate = estimator(posterior, distortion, **sampling)
+    kl = model.kl(posterior.logits)
+    rate = kl.detach().sum(dim=-1)
+    charged = kl.mean(dim=0).clamp_min(free_bits).sum() if free_bits > 0 else kl.sum(dim=-1).mean()
+    prefix = "" if estimator.is_discrete else "relaxed_"
+    return Objective(
+        estimate.surrogate.mean() + beta * charged,
+        {bound: estimate.cost + rate, f"{prefix}distortion": estimate.cost, "rate": rate},
+    )
 
 
 def relaxed_bound(
