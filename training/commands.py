@@ -26,7 +26,7 @@ from training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
-_NUM_GOLDEN = 4
+_NUM_GOLDEN = 64
 _NUM_PARITY = 256
 
 
