@@ -74,7 +74,7 @@ class DecoupledStraightThroughGumbel(Estimator):
     """
 
     name: Literal["decoupled_straight_through_gumbel"] = "decoupled_straight_through_gumbel"
-    backward_temperature: float = 1.0
+    backward_temperature: float = 2.0
 
     follows_relaxation: ClassVar[bool] = True
     uses_relaxation_temperature: ClassVar[bool] = False
