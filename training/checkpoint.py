@@ -3,6 +3,7 @@
 import io
 import os
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,19 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*.pt") if _FILE.fullmatch(path.name)) if folder.is_dir() else []
 
 
-def save(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Write a checkpoint in one rename, then remove all but the newest `keep`. Raises RunError, with all kept."""
+def step_of(path: Path) -> int:
+    """The step of a checkpoint, from the name of its file."""
+    name = _FILE.fullmatch(path.name)
+    if name is None:
+        raise ValueError(f"expected the file of a checkpoint, got {path}")
+    return int(name[1])
+
+
+def save(run: Path, checkpoint: Checkpoint, *, keep: int, milestones: Collection[int] = ()) -> Path:
+    """Write a checkpoint in one rename, then remove all but the newest `keep` and those at the steps of `milestones`.
+
+    Raises RunError, with all kept.
+    """
     path = run / "checkpoints" / f"step-{checkpoint.step:09d}.pt"
     temporary = path.with_suffix(".partial")
     # To memory first: torch.save turns what goes wrong with a file into errors about its own format.
@@ -54,7 +66,8 @@ def save(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
             os.fsync(file.fileno())
         temporary.replace(path)
         for old in checkpoints(run)[:-keep]:
-            old.unlink()
+            if step_of(old) not in milestones:
+                old.unlink()
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()

@@ -46,7 +46,11 @@ class RelaxationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """The loop: how long, in which portions, and how often it looks up."""
+    """The loop: how long, in which portions, and how often it looks up.
+
+    Of the checkpoints the newest `keep_checkpoints` stay, and those at the steps of `milestones`, which are saved
+    whatever `checkpoint_every` is.
+    """
 
     seed: int = 0
     num_steps: int = 10_000
@@ -55,13 +59,18 @@ class TrainingConfig:
     evaluate_every: int = 1_000
     checkpoint_every: int = 1_000
     keep_checkpoints: int = 2
+    milestones: tuple[int, ...] = ()
     num_threads: int = 1
 
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):
             value, minimum = getattr(self, option.name), 0 if option.name == "seed" else 1
-            if value < minimum:
+            if option.name != "milestones" and value < minimum:
                 raise ValueError(f"{option.name}: expected at least {minimum}, got {value}")
+        if any(not 1 <= step <= self.num_steps for step in self.milestones):
+            raise ValueError(
+                f"milestones: expected steps from 1 to num_steps = {self.num_steps}, got {list(self.milestones)}"
+            )
         if self.seed > MAX_SEED:
             raise ValueError(f"seed: expected at most {MAX_SEED}, got {self.seed}")
 

@@ -1,5 +1,6 @@
 """A run on disk: its resolved configuration, its checkpoints, its log; and how to open it again."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import torch
 from training import checkpoint, config
 from training.config import RunConfig
 from training.data import Dataset, load
+from training.data.binarization import binarized
 from training.errors import ConfigError, RunError
+from training.likelihoods import BernoulliLikelihood, GreyCrossEntropy, Likelihood
 from training.model import DiscreteVAE
 
 CONFIG_FILE = "config.toml"
+_ROWS_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,14 @@ class TrainedRun:
 
 
 def build_model(run: RunConfig, dataset: Dataset) -> DiscreteVAE:
-    """The untrained model of a configuration, its weights drawn from the run's seed. Raises ConfigError."""
+    """The untrained model of a configuration, its weights drawn from the run's seed.
+
+    Raises ConfigError, also when the data holds values that the likelihood gives no probability to.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.training.seed)
         try:
-            return DiscreteVAE(
+            model = DiscreteVAE(
                 run.latent,
                 run.network,
                 dataset.input.shape,
@@ -46,6 +53,30 @@ def build_model(run: RunConfig, dataset: Dataset) -> DiscreteVAE:
             )
         except ValueError as error:
             raise ConfigError(str(error)) from error
+    _check_data(model.likelihood, dataset)
+    return model
+
+
+def _check_data(likelihood: Likelihood, dataset: Dataset) -> None:
+    """Raises ConfigError when a value of the data has no place in the likelihood."""
+    if dataset.binarization != "none" or dataset.binary:
+        return  # values of 0 and 1, which fit every likelihood
+    if isinstance(likelihood, BernoulliLikelihood) and not isinstance(likelihood, GreyCrossEntropy):
+        raise ConfigError(
+            f"data.binarization: {dataset.title} has values between 0 and 1, which a Bernoulli likelihood gives no "
+            'probability to; set data.binarization to "dynamic" or "threshold", or '
+            'likelihood.name = "grey_cross_entropy", which is none and bounds nothing'
+        )
+    for name, split in dataset.splits.items():
+        for start in range(0, len(split), _ROWS_AT_ONCE):
+            rows = binarized(split.values[start : start + _ROWS_AT_ONCE], dataset.scale, "none")
+            try:
+                likelihood.check_inputs(torch.from_numpy(rows))
+            except ValueError as error:
+                raise ConfigError(
+                    f'likelihood.name: "{likelihood.name}" does not fit {dataset.title} {name}, rows from {start}: '
+                    f'{error}; "gaussian" takes any values'
+                ) from error
 
 
 def create(folder: Path, run: RunConfig) -> None:
@@ -84,3 +115,33 @@ def open_run(folder: Path, *, device: torch.device) -> TrainedRun:
     checkpoint.restore(model, newest, paths[-1])
     model.eval()
     return TrainedRun(folder, run, dataset, model, newest.step, newest.seconds, newest.device)
+
+
+def checkpointed_steps(folder: Path) -> list[int]:
+    """Steps at which the run's model can be had: 0, before training, and those of its checkpoints."""
+    return [0, *(checkpoint.step_of(path) for path in checkpoint.checkpoints(folder))]
+
+
+def models_at(run: TrainedRun, steps: Sequence[int]) -> Iterator[tuple[int, DiscreteVAE]]:
+    """The run's model as it was after each of these steps, in evaluation mode, on the device of `run.model`.
+
+    One at a time: each step is given with a model of its own. Raises RunError, before the first, when there is no
+    checkpoint of a step; `training.milestones` keeps them.
+    """
+    there = checkpointed_steps(run.folder)
+    missing = [step for step in steps if step not in there]
+    if missing:
+        raise RunError(
+            f"{run.folder} has no checkpoint of step {', '.join(map(str, missing))}: expected steps among "
+            f"{', '.join(map(str, there))}; training.milestones lists the steps to keep"
+        )
+    return _models_at(run, steps)
+
+
+def _models_at(run: TrainedRun, steps: Sequence[int]) -> Iterator[tuple[int, DiscreteVAE]]:
+    paths = {checkpoint.step_of(path): path for path in checkpoint.checkpoints(run.folder)}
+    for step in steps:
+        model = build_model(run.config, run.dataset).to(run.model.device)
+        if step > 0:
+            checkpoint.restore(model, checkpoint.load(paths[step], device=run.model.device), paths[step])
+        yield step, model.eval()

@@ -105,7 +105,8 @@ class Trainer:
                     progress.set_postfix_str(f"{self._terms[0]} {means[f'train/{self._terms[0]}']:.2f} nats")
                 if self.step % settings.evaluate_every == 0 or is_last:
                     log.scalars(self.step, self._validate())
-                if self.step % settings.checkpoint_every == 0 or is_last or is_stopped:
+                is_due = self.step % settings.checkpoint_every == 0 or self.step in settings.milestones
+                if is_due or is_last or is_stopped:
                     self._seconds = time.monotonic() - started
                     self._check_finite()
                     self._check_weights()
@@ -204,4 +205,5 @@ class Trainer:
                 window=self._window,
             ),
             keep=self.config.training.keep_checkpoints,
+            milestones=self.config.training.milestones,
         )

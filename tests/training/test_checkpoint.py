@@ -54,6 +54,12 @@ def test_the_newest_are_kept_by_step_and_other_files_are_left_alone(tmp_path):
     ]
 
 
+def test_checkpoints_at_milestones_are_kept_beside_the_newest(tmp_path):
+    for step in (2, 5, 9, 10, 100):
+        checkpoint.save(tmp_path, state(step), keep=1, milestones=(5, 9, 77))
+    assert [checkpoint.step_of(path) for path in checkpoint.checkpoints(tmp_path)] == [5, 9, 100]
+
+
 def test_a_run_without_a_folder_of_checkpoints_has_none(tmp_path):
     assert checkpoint.checkpoints(tmp_path) == []
 

@@ -256,7 +256,7 @@ def test_a_number_on_the_test_images_says_what_it_was_measured_on(tmp_path, sour
         "mnist valid, 5 images, cut off the training rows with seed 0, one Bernoulli binarisation with seed 20181"
     )
     grey = loaded(source, path=str(tmp_path), binarization="none")
-    assert grey.protocol("test") == "mnist test, 12 images, grey values as given (not data of a Bernoulli likelihood)"
+    assert grey.protocol("test") == "mnist test, 12 images, values from 0 to 1 as given"
 
 
 @pytest.mark.parametrize(

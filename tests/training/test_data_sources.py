@@ -84,7 +84,7 @@ def test_the_mean_of_many_training_draws_is_the_mean_that_is_promised():
     [
         ("dynamic", f"one Bernoulli binarisation with seed {EVALUATION_SEED}"),
         ("threshold", "binarised at 1/2"),
-        ("none", "grey values as given (not data of a Bernoulli likelihood)"),
+        ("none", "values from 0 to 1 as given"),
     ],
 )
 def test_the_protocol_names_data_split_size_cut_and_binarisation(binarization, words):

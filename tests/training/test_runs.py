@@ -1,10 +1,13 @@
+import numpy as np
 import pytest
 import torch
 from tiny_runs import BITS, CATEGORIES, CONV, CPU, MLP, assert_identical, digits, newest, tiny_config, train
 
 from training import checkpoint, runs
 from training.config import parse, to_toml
+from training.data import load
 from training.data.material import input_spec
+from training.data.splits import Split
 from training.errors import ConfigError, RunError
 
 
@@ -96,3 +99,53 @@ def test_convolutions_are_refused_on_vectors_with_what_would_work():
     vectors = type(digits())(**{**vars(digits()), "input": input_spec((64,))})
     with pytest.raises(ConfigError, match=r"conv.*\[64\]|64.*conv|image"):
         runs.build_model(parse({"network": CONV}), vectors)
+
+
+def grey(likelihood, **data):
+    return parse({"data": {"binarization": "none", **data}, "likelihood": {"name": likelihood}, "network": MLP})
+
+
+def test_grey_values_under_a_bernoulli_likelihood_are_refused_with_what_would_work():
+    settings = grey("bernoulli")
+    with pytest.raises(ConfigError) as caught:
+        runs.build_model(settings, load(settings.data))
+    assert str(caught.value).startswith("data.binarization: digits has values between 0 and 1")
+    for remedy in ('data.binarization to "dynamic"', 'likelihood.name = "grey_cross_entropy"'):
+        assert remedy in str(caught.value)
+
+
+@pytest.mark.parametrize("likelihood", ["grey_cross_entropy", "gaussian"])
+def test_grey_values_are_taken_by_what_is_made_for_them(likelihood):
+    settings = grey(likelihood)
+    assert runs.build_model(settings, load(settings.data)).likelihood.name == likelihood
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_a_value_without_probability_is_named_with_its_split_before_training(split):
+    settings = grey("discretised_logistic")
+    eight_bits = {name: Split(np.full((12, 64), 7, np.uint8)) for name in ("train", "valid", "test")}
+    dataset = type(digits())(**{**vars(digits()), "binarization": "none", "splits": eight_bits, "scale": 255.0})
+    assert runs.build_model(settings, dataset).likelihood.name == "discretised_logistic"
+    odd = np.full((12, 64), 7, np.float32)
+    odd[5, 3] = 7.5
+    dataset = type(digits())(**{**vars(dataset), "splits": {**eight_bits, split: Split(odd)}})
+    with pytest.raises(ConfigError, match=f"likelihood.name: .* does not fit digits {split}, .* row 5, value 3"):
+        runs.build_model(settings, dataset)
+
+
+def test_a_run_can_be_had_as_it_was_at_every_checkpoint_and_before_training(finished):
+    run = runs.open_run(finished, device=CPU)
+    there = runs.checkpointed_steps(finished)
+    assert there == [0, 27, 30]
+    models = dict(runs.models_at(run, [30, 0, 27]))
+    assert list(models) == [30, 0, 27]
+    assert_identical(models[0].state_dict(), runs.build_model(run.config, run.dataset).state_dict())
+    for step, file in zip(there[1:], checkpoint.checkpoints(finished), strict=True):
+        assert_identical(models[step].state_dict(), checkpoint.load(file, device=CPU).model)
+        assert not models[step].training
+
+
+def test_a_step_without_a_checkpoint_is_named_beside_those_there_are(finished):
+    run = runs.open_run(finished, device=CPU)
+    with pytest.raises(RunError, match=r"no checkpoint of step 12, 29: expected steps among 0, 27, 30; .*milestones"):
+        runs.models_at(run, [12, 27, 29])

@@ -133,6 +133,14 @@ def test_the_newest_checkpoints_are_kept(tmp_path, kept):
     assert names == [f"step-{step:09d}.pt" for step in (9, 18, 27, 30)][-kept:]
 
 
+def test_milestones_are_saved_on_their_steps_and_kept_and_change_nothing_else(tmp_path):
+    train(tiny_config(keep_checkpoints=1), tmp_path / "without")
+    settings = tiny_config(keep_checkpoints=1, milestones=[4, 18])
+    train(settings, tmp_path / "with", interrupted_at=(7,))
+    assert [checkpoint.step_of(path) for path in checkpoint.checkpoints(tmp_path / "with")] == [4, 18, 30]
+    assert_same_run(tmp_path / "with", tmp_path / "without")
+
+
 def test_a_line_of_the_log_is_the_mean_over_the_steps_since_the_one_before(tmp_path):
     # The run that logs every step is the oracle of the one that logs every fifth; its last line covers two steps.
     train(tiny_config(num_steps=12, log_every=1), tmp_path / "each")
@@ -209,8 +217,8 @@ class DigitsWithOtherRows(Dataset):
 
     @classmethod
     def of(cls, values):
-        fields = {**vars(digits()), "splits": {**digits().splits, "train": Split(values)}, "binarization": "none"}
-        return cls(**fields)
+        splits = {**digits().splits, "train": Split(values)}
+        return cls(**{**vars(digits()), "splits": splits, "binarization": "none", "binary": True})
 
     def mean(self):
         return np.full(64, 0.3, np.float32)

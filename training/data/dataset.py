@@ -55,7 +55,7 @@ class Dataset:
             return f"one Bernoulli binarisation with seed {EVALUATION_SEED}"
         if self.binarization == "threshold":
             return "binarised at 1/2"
-        return "values 0 and 1 as given" if self.binary else "grey values as given (not data of a Bernoulli likelihood)"
+        return f"values {'0 and 1' if self.binary else 'from 0 to 1'} as given"
 
 
 def values_are_binary(splits: Mapping[SplitName, Split], scale: float) -> bool:
