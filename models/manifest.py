@@ -27,6 +27,8 @@ from models.codes import MAX_CATEGORIES, CodeLayout
 from models.codes import check as check_codes
 from models.errors import CodeError, ManifestError
 from models.noise import MAX_SEED, NoiseName
+from models.relaxations import RELAXATIONS, RelaxationName
+from models.relaxations import Kind as Kind  # a manifest's word: importers find it here
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
@@ -39,9 +41,10 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0
 FileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 """The plain name of a file beside the manifest: no path, nothing hidden, the same on every file system."""
 
-Kind = Literal["binary", "categorical"]
-Role = Literal["encoder", "sampler", "decoder"]
+LikelihoodName = Literal["bernoulli", "gaussian", "discretised_logistic", "grey_cross_entropy"]
+Role = Literal["encoder", "sampler", "decoder", "prior"]
 ROLES: tuple[Role, ...] = ("encoder", "sampler", "decoder")
+"""The graphs that every model has; one with an autoregressive prior has a `prior` too."""
 
 
 class _Part(BaseModel):
@@ -107,14 +110,8 @@ class InputSpec(_Part):
 class RelaxationSpec(_Part):
     """The relaxation the model was trained with, and the standard noise its sampler graph takes."""
 
-    name: Literal["binary_concrete", "concrete"]
+    name: RelaxationName
     noise: NoiseName
-
-
-class UniformPrior(_Part):
-    """Every code equally probable."""
-
-    name: Literal["uniform"] = "uniform"
 
 
 class Metric(_Part):
@@ -190,11 +187,35 @@ class Tensor(_Part):
         return self
 
 
+class UniformPrior(_Part):
+    """Every code equally probable."""
+
+    name: Literal["uniform"] = "uniform"
+
+
+class FactorisedPrior(_Part):
+    """Independent latents with laws of their own: `logits` [*latent], float32."""
+
+    name: Literal["factorised"] = "factorised"
+    logits: Tensor
+
+
+class AutoregressivePrior(_Part):
+    """Each latent has a law given those before it, which the graph `prior` computes."""
+
+    name: Literal["autoregressive"] = "autoregressive"
+
+
+Prior = Annotated[UniformPrior | FactorisedPrior | AutoregressivePrior, Field(discriminator="name")]
+
+
 class Golden(_Part):
     """A few inputs and what the model made of them when it was exported.
 
-    A host serves the model only when it gets the same: `logits` within 1e-4, `codes` (temperature 0),
-    `sampled_codes` (at `temperature`, with the posterior noise of `seed`) and `outputs` (decoded `codes`, within 1e-4).
+    A host serves the model only when it gets the same: `logits`, `codes` (temperature 0), `sampled_codes` (at
+    `temperature`, with the posterior noise of `seed`), `outputs` (decoded `codes`) and, where there is a graph for it,
+    `prior_logits` (of the prior, at `codes`). Numbers must agree within 1e-4, or 1e-4 of their value where that is
+    above 1.
     """
 
     inputs: Tensor
@@ -204,6 +225,7 @@ class Golden(_Part):
     temperature: float = Field(gt=0)
     sampled_codes: Tensor
     outputs: Tensor
+    prior_logits: Tensor | None = None
 
 
 class Manifest(_Part):
@@ -217,11 +239,11 @@ class Manifest(_Part):
     num_latents: int = Field(ge=1, le=65536)
     num_categories: int = Field(ge=2, le=MAX_CATEGORIES)
     input: InputSpec
-    likelihood: Literal["bernoulli"]
+    likelihood: LikelihoodName
     relaxation: RelaxationSpec
     estimator: str
     relaxation_temperature: float = Field(gt=0)
-    prior: UniformPrior
+    prior: Prior
     metrics: tuple[Metric, ...]
     training: TrainingRecord
     libraries: dict[str, str]
@@ -242,23 +264,44 @@ class Manifest(_Part):
         """Shape of one row of logits, noise and relaxed codes: (N,) binary, (N, K) categorical."""
         return (self.num_latents,) if self.kind == "binary" else (self.num_latents, self.num_categories)
 
+    @property
+    def parameter_shape(self) -> tuple[int, ...]:
+        """Shape of one row of what the sampler takes: that of logits, with a last axis where parameters are several."""
+        num_parameters = RELAXATIONS[self.relaxation.name].num_parameters
+        return self.latent_shape if num_parameters == 1 else (*self.latent_shape, num_parameters)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The graphs that the model has, in order."""
+        return (*ROLES, "prior") if self.prior.name == "autoregressive" else ROLES
+
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         if self.kind == "binary" and self.num_categories != 2:
             raise ValueError(f"num_categories: expected 2 for a binary model, got {self.num_categories}")
-        fitting = {"binary": ("binary_concrete", "logistic"), "categorical": ("concrete", "gumbel")}[self.kind]
-        if (self.relaxation.name, self.relaxation.noise) != fitting:
-            raise ValueError(
-                f"relaxation: expected {fitting[0]} with {fitting[1]} noise for a {self.kind} model, "
-                f"got {self.relaxation.name} with {self.relaxation.noise} noise"
-            )
-        if set(self.graphs) != set(ROLES):
-            raise ValueError(f"graphs: expected exactly {', '.join(ROLES)}, got {', '.join(sorted(self.graphs))}")
+        self._check_relaxation()
+        if set(self.graphs) != set(self.roles):
+            raise ValueError(f"graphs: expected exactly {', '.join(self.roles)}, got {', '.join(sorted(self.graphs))}")
         files = [graph.file for graph in self.graphs.values()]
         if len(set(files)) != len(files):
             raise ValueError(f"graphs: expected a file of its own for each, got {', '.join(files)}")
+        if self.prior.name == "factorised":
+            _check_tensor("prior.logits", self.prior.logits, "float32", self.latent_shape)
         self._check_golden()
         return self
+
+    def _check_relaxation(self) -> None:
+        relaxation = RELAXATIONS[self.relaxation.name]
+        if relaxation.kind != self.kind:
+            fitting = [name for name, other in RELAXATIONS.items() if other.kind == self.kind]
+            raise ValueError(
+                f"relaxation.name: expected one of {', '.join(fitting)} for a {self.kind} model, "
+                f"got {self.relaxation.name}"
+            )
+        if relaxation.noise != self.relaxation.noise:
+            raise ValueError(
+                f"relaxation.noise: expected {relaxation.noise} for {self.relaxation.name}, got {self.relaxation.noise}"
+            )
 
     def _check_golden(self) -> None:
         rows = self.golden.inputs.shape[:1]
@@ -272,12 +315,15 @@ class Manifest(_Part):
             "sampled_codes": (codes, (*rows, self.num_latents)),
             "outputs": ("float32", (*rows, self.input.size)),
         }
+        if ("prior" in self.roles) != (self.golden.prior_logits is not None):
+            wanted = (
+                "a tensor, since there is a prior graph" if "prior" in self.roles else "null, without a prior graph"
+            )
+            raise ValueError(f"golden.prior_logits: expected {wanted}")
+        if "prior" in self.roles:
+            expected["prior_logits"] = expected["logits"]
         for field, (dtype, shape) in expected.items():
-            tensor: Tensor = getattr(self.golden, field)
-            if (tensor.dtype, tensor.shape) != (dtype, shape):
-                raise ValueError(
-                    f"golden.{field}: expected {dtype} of shape {shape}, got {tensor.dtype} {tensor.shape}"
-                )
+            _check_tensor(f"golden.{field}", getattr(self.golden, field), dtype, shape)
         for field in ("codes", "sampled_codes"):
             try:
                 check_codes(getattr(self.golden, field).array(), self.layout)
@@ -298,8 +344,16 @@ class Manifest(_Part):
             raise ManifestError("; ".join(map(_sentence, error.errors(include_url=False)[:10]))) from None
 
 
+def _check_tensor(field: str, tensor: Tensor, dtype: str, shape: tuple[int, ...]) -> None:
+    if (tensor.dtype, tensor.shape) != (dtype, shape):
+        raise ValueError(f"{field}: expected {dtype} of shape {shape}, got {tensor.dtype} {tensor.shape}")
+
+
 def _sentence(problem: ErrorDetails) -> str:
-    field = ".".join(str(part) for part in problem["loc"]) or "manifest"
+    path = [str(part) for part in problem["loc"]]
+    if path[:1] == ["prior"]:
+        del path[1:2]  # of a union, the location names the member chosen too
+    field = ".".join(path) or "manifest"
     got, kind = problem["input"], problem["type"]
     # The input of these is the text or the object around, which says nothing about the field.
     shown = isinstance(got, str | int | float | None) and kind not in ("json_invalid", "missing", "value_error")

@@ -8,7 +8,7 @@ Shapes: B rows, S samples, N latents, K categories, D input values; `*latent` is
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from models import noise
 from models.codes import Codes
 from models.graphs import signatures
-from models.manifest import Manifest, Role
+from models.manifest import FactorisedPrior, Manifest, Role
+from models.relaxations import RELAXATIONS, STANDARD_NOISE
 from models.repository import StoredModel
-from service import checks
+from service import checks, prior
 from service.checks import Floats
 from service.errors import GraphRefused, invalid, shown
 from service.sampling import Sampling, checked_outputs
@@ -110,14 +111,15 @@ class Engine:
     @cached_property
     def seconds_per_row(self) -> float:
         """What a row costs on this host, sampled and decoded again: the least of a few runs of its golden inputs."""
-        golden = self.manifest.golden.inputs.array()
-        rows = np.resize(golden, (min(_MEASURED_ROWS, self._max_rows_per_run), self.manifest.input.size))
-        durations = []
-        for _ in range(_MEASURED_RUNS):
-            start = time.perf_counter()
-            self.reconstruct(rows, temperature=1.0, seed=0)
-            durations.append(time.perf_counter() - start)
-        return min(durations) / len(rows)
+        num_rows = min(_MEASURED_ROWS, self._max_rows_per_run)
+        rows = np.resize(self.manifest.golden.inputs.array(), (num_rows, self.manifest.input.size))
+        return _least_seconds(lambda: self.reconstruct(rows, temperature=1.0, seed=0)) / num_rows
+
+    @cached_property
+    def seconds_per_generated_row(self) -> float:
+        """What a row drawn from the prior costs on this host: an autoregressive one takes a run for each latent."""
+        num_rows = min(_MEASURED_ROWS, self._max_rows_per_run)
+        return _least_seconds(lambda: self.generate(num_rows, seed=0)) / num_rows
 
     def encode(
         self,
@@ -183,23 +185,29 @@ class Engine:
         seed: int | None = None,
         outputs: Sequence[str] = ("codes",),
     ) -> Generation:
-        """Draw codes from the uniform prior and decode them. Raises InvalidFields.
+        """Draw codes from the prior and decode them. Raises InvalidFields.
 
-        The prior's logits are 0, so that every temperature above 0 gives every code the same probability; at 0 all are
-        code 0. The noise is not that of `encode` with the same seed.
+        `temperature` and `relaxed` as in `service.prior`: at 1 codes are exact samples of the prior, at 0 all are its
+        most probable one (of a uniform prior, code 0). The noise is not that of `encode` with the same seed.
         """
         wanted = checked_outputs(outputs, GENERATE_OUTPUTS)
         if num_codes < 1:
             raise invalid("num_samples", "an integer of at least 1", shown(num_codes))
         sampling = self._sampling(temperature, relaxation_temperature, seed, 1)
-        logits = np.zeros((num_codes, *self.manifest.latent_shape), np.float32)
-        drawn = self._sample(logits, sampling, wanted | {"codes"}, "prior")
-        codes = drawn["codes"][:, 0]
+        drawn = self._draw(num_codes, sampling, wanted | {"codes"})
         return Generation(
             sampling.seed,
-            self._decode_codes(codes),
-            **{name: array[:, 0] for name, array in drawn.items() if name in wanted},
+            self._decode_codes(drawn["codes"]),
+            **{name: array for name, array in drawn.items() if name in wanted},
         )
+
+    def prior_logits(self, codes: NDArray[Any]) -> Floats:
+        """Logits [B, *latent] of each latent under the prior, given the latents before it in codes [B, N].
+
+        Raises InvalidFields.
+        """
+        corners = prior.as_corners(self.manifest, checks.codes(self.manifest, codes))
+        return np.concatenate([self._conditionals(corners[at]) for at in self._pieces(len(corners))])
 
     # Running the graphs, in pieces of bounded size.
 
@@ -216,36 +224,91 @@ class Engine:
         )
 
     def _encode(self, rows: Floats, sampling: Sampling, wanted: frozenset[str]) -> Encoding:
-        logits, most_probable = self._run_encoder(rows)
+        logits, most_probable, parameters = self._run_encoder(rows)
         found: dict[str, NDArray[Any]] = {"logits": logits}
         to_sample = wanted - {"logits"}
         if sampling.is_deterministic and to_sample == {"codes"}:
             # The commonest request: one run of the encoder.
             found["codes"] = np.repeat(most_probable[:, None], sampling.num_samples, axis=1)
         elif to_sample:
-            found |= self._sample(logits, sampling, to_sample, "posterior")
+            found |= self._sample(parameters, sampling, to_sample, "posterior")
         if "probabilities" in found:
             found["probabilities"] = found["probabilities"][:, 0]
         if sampling.num_samples == 1:
             found |= {name: found[name][:, 0] for name in ("codes", "relaxed", "margins") if name in found}
         return Encoding(sampling.seed, **{name: array for name, array in found.items() if name in wanted})
 
-    def _run_encoder(self, rows: Floats) -> tuple[Floats, Codes]:
-        """Logits [B, *latent] and the most probable codes [B, N]."""
-        pieces = [self._graphs["encoder"].run(rows[at], outputs=("logits", "codes")) for at in self._pieces(len(rows))]
-        logits, codes = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
-        return logits, codes
+    def _run_encoder(self, rows: Floats) -> tuple[Floats, Codes, Floats]:
+        """Logits [B, *latent], the most probable codes [B, N], and parameters, which may be the logits themselves."""
+        has_parameters = self.manifest.parameter_shape != self.manifest.latent_shape
+        names = ("logits", "codes", "parameters") if has_parameters else ("logits", "codes")
+        pieces = [self._graphs["encoder"].run(rows[at], outputs=names) for at in self._pieces(len(rows))]
+        logits, codes, *parameters = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+        return logits, codes, parameters[0] if parameters else logits
+
+    def _draw(self, num_codes: int, sampling: Sampling, wanted: frozenset[str]) -> dict[str, NDArray[Any]]:
+        """The wanted of codes [B, N] and relaxed [B, *latent], drawn from the prior."""
+        shape = self.manifest.latent_shape
+        if RELAXATIONS[self.manifest.relaxation.name].perturbs_logits and self.manifest.prior.name != "autoregressive":
+            # The sampler's formula is the prior's: its graph draws, so that relaxed values are rounded as encode's are.
+            logits = self._conditionals(np.zeros((num_codes, *shape), np.float32))
+            found = self._sample(logits, sampling, wanted, "prior")
+            return {name: array[:, 0] for name, array in found.items()}
+        pieces = []
+        for at in self._pieces(num_codes):
+            standard = self._noise(
+                STANDARD_NOISE[self.manifest.kind], at.stop - at.start, sampling, first_row=at.start, purpose="prior"
+            )
+            scores = prior.scores(self.manifest, standard, sampling.temperature, self._conditionals)
+            drawn: dict[str, NDArray[Any]] = {"codes": prior.most_probable(self.manifest, scores)}
+            if "relaxed" in wanted:
+                drawn["relaxed"] = prior.relaxed(self.manifest, scores, sampling.relaxation_temperature)
+            pieces.append(drawn)
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in wanted}
+
+    def _conditionals(self, corners: Floats) -> Floats:
+        """Logits of the prior, [B, *latent], of each latent given those before it in the corners [B, *latent]."""
+        match self.manifest.prior.name:
+            case "uniform":
+                return np.zeros_like(corners)
+            case "factorised":
+                return np.broadcast_to(self._independent_logits, corners.shape)
+            case "autoregressive":
+                logits: Floats = self._graphs["prior"].run(corners, outputs=("logits",))[0]
+                return logits
+
+    @cached_property
+    def _independent_logits(self) -> Floats:
+        assert isinstance(self.manifest.prior, FactorisedPrior)
+        logits: Floats = self.manifest.prior.logits.array()
+        return logits
+
+    def _noise(
+        self,
+        name: noise.NoiseName,
+        num_rows: int,
+        sampling: Sampling,
+        *,
+        first_row: int,
+        sample: int = 0,
+        purpose: noise.Purpose,
+    ) -> Floats:
+        """Standard noise [num_rows, *latent], or zeros where nothing is drawn."""
+        shape = self.manifest.latent_shape
+        if sampling.seed is None or sampling.is_deterministic:
+            return np.zeros((num_rows, *shape), np.float32)
+        return noise.draw(name, sampling.seed, num_rows, shape, first_row=first_row, sample=sample, purpose=purpose)
 
     def _sample(
-        self, logits: Floats, sampling: Sampling, wanted: frozenset[str], purpose: noise.Purpose
+        self, parameters: Floats, sampling: Sampling, wanted: frozenset[str], purpose: noise.Purpose
     ) -> dict[str, NDArray[Any]]:
-        """The wanted outputs of the sampler for logits [B, *latent], each [B, S, ...]."""
+        """The wanted outputs of the sampler for parameters (or logits) of B rows, each [B, S, ...]."""
         # At temperature 0 every sample is the same one.
         num_samples = 1 if sampling.is_deterministic else sampling.num_samples
         names = tuple(wanted)
         rows = []
-        for at in self._pieces(len(logits)):
-            piece = logits[at]
+        for at in self._pieces(len(parameters)):
+            piece = parameters[at]
             samples = []
             step = max(1, self._max_rows_per_run // len(piece))
             for first in range(0, num_samples, step):
@@ -259,31 +322,33 @@ class Engine:
 
     def _run_sampler(
         self,
-        logits: Floats,
+        parameters: Floats,
         first_row: int,
         samples: range,
         sampling: Sampling,
         names: Sequence[str],
         purpose: noise.Purpose,
     ) -> list[NDArray[Any]]:
-        """One run: logits [b, *latent] of the rows from `first_row` on, for these samples; outputs [b, s, ...]."""
-        shape = self.manifest.latent_shape
-        lead = (len(logits), len(samples))
-        if sampling.seed is None or sampling.is_deterministic:
-            epsilon = np.zeros((*lead, *shape), np.float32)
-        else:
-            name, seed = self.manifest.relaxation.noise, sampling.seed
-            epsilon = np.stack(
-                [
-                    noise.draw(name, seed, len(logits), shape, first_row=first_row, sample=sample, purpose=purpose)
-                    for sample in samples
-                ],
-                axis=1,
-            )
+        """One run: parameters of b rows, those from `first_row` on, for these samples; outputs [b, s, ...]."""
+        lead = (len(parameters), len(samples))
+        standard = np.stack(
+            [
+                self._noise(
+                    self.manifest.relaxation.noise,
+                    len(parameters),
+                    sampling,
+                    first_row=first_row,
+                    sample=sample,
+                    purpose=purpose,
+                )
+                for sample in samples
+            ],
+            axis=1,
+        )
         num_rows = lead[0] * lead[1]
         outputs = self._graphs["sampler"].run(
-            np.repeat(logits, len(samples), axis=0),
-            epsilon.reshape(num_rows, *shape),
+            np.repeat(parameters, len(samples), axis=0),
+            standard.reshape(num_rows, *self.manifest.latent_shape),
             np.full(num_rows, sampling.temperature, np.float32),
             np.full(num_rows, sampling.relaxation_temperature, np.float32),
             outputs=names,
@@ -291,16 +356,8 @@ class Engine:
         return [output.reshape(*lead, *output.shape[1:]) for output in outputs]
 
     def _decode_codes(self, codes: Codes) -> Floats:
-        pieces = [self._run_decoder(self._corners(codes[at])) for at in self._pieces(len(codes))]
+        pieces = [self._run_decoder(prior.as_corners(self.manifest, codes[at])) for at in self._pieces(len(codes))]
         return np.concatenate(pieces)
-
-    def _corners(self, codes: Codes) -> Floats:
-        """Codes [B, N] as the corners [B, *latent] of the unit cube or the simplices: 0 and 1, or one-hot."""
-        if self.manifest.kind == "binary":
-            return codes.astype(np.float32)
-        one_hot = np.zeros((*codes.shape, self.manifest.num_categories), np.float32)
-        np.put_along_axis(one_hot, codes[..., None].astype(np.intp), 1.0, axis=-1)
-        return one_hot
 
     def _run_decoder(self, relaxed: Floats) -> Floats:
         pieces = [
@@ -311,3 +368,13 @@ class Engine:
     def _pieces(self, num_rows: int) -> Iterator[slice]:
         for start in range(0, num_rows, self._max_rows_per_run):
             yield slice(start, min(start + self._max_rows_per_run, num_rows))
+
+
+def _least_seconds(work: Callable[[], object]) -> float:
+    """Of a few runs."""
+    durations = []
+    for _ in range(_MEASURED_RUNS):
+        start = time.perf_counter()
+        work()
+        durations.append(time.perf_counter() - start)
+    return min(durations)

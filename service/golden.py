@@ -13,7 +13,8 @@ from service.errors import GoldenMismatch, InvalidFields
 from service.sampling import MAX_RELAXATION_TEMPERATURE, MAX_TEMPERATURE, MIN_RELAXATION_TEMPERATURE
 
 TOLERANCE = 1e-4
-"""Of numbers; and a symbol whose margin is below it may be another one, since there two scores tie."""
+"""Of numbers, relative where they are above 1; and a symbol whose margin is below it may be another one, since there
+two scores tie."""
 
 
 def check(engine: Engine) -> None:
@@ -45,6 +46,8 @@ def _reproduces(engine: Engine) -> None:
     _compare_codes("sampled_codes", sampled.codes, golden.sampled_codes.array(), sampled.margins)
     outputs = golden.outputs.array()
     _compare_numbers("outputs", engine.decode(codes).reshape(outputs.shape), outputs)
+    if golden.prior_logits is not None:
+        _compare_numbers("prior_logits", engine.prior_logits(codes), golden.prior_logits.array())
 
 
 def _stays_finite(engine: Engine) -> None:
@@ -68,7 +71,7 @@ def _stays_finite(engine: Engine) -> None:
 
 def _compare_numbers(vector: str, found: NDArray[Any] | None, expected: NDArray[Any]) -> None:
     assert found is not None
-    difference = np.abs(found.astype(np.float64) - expected)
+    difference = np.abs(found.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
     wrong = np.argwhere(~(difference <= TOLERANCE))
     if len(wrong):
         raise GoldenMismatch(

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from models.manifest import InputSpec, Kind, Metric, RelaxationSpec, TrainingRecord, UniformPrior
+from models.manifest import InputSpec, Kind, Metric, Prior, RelaxationSpec, TrainingRecord
 from models.noise import MAX_SEED
 from service.sampling import (
     MAX_RELAXATION_TEMPERATURE,
@@ -67,6 +67,16 @@ Temperature = Annotated[
         le=MAX_TEMPERATURE,
         allow_inf_nan=False,
         description="How random the codes are. 0: the most probable code; 1: an exact sample of the posterior.",
+    ),
+]
+PriorTemperature = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=MAX_TEMPERATURE,
+        allow_inf_nan=False,
+        description="How random the codes are. 1: an exact sample of the prior; 0: each latent's most probable value, "
+        "given those before it.",
     ),
 ]
 RelaxationTemperature = Annotated[
@@ -136,7 +146,7 @@ class GenerateRequest(_Request):
     """Codes drawn from the prior, decoded."""
 
     num_samples: Annotated[int, Field(ge=1, description="How many codes to draw.")] = 1
-    temperature: Temperature = 1.0
+    temperature: PriorTemperature = 1.0
     relaxation_temperature: RelaxationTemperature = None
     seed: Seed = None
     outputs: Annotated[
@@ -193,7 +203,13 @@ class GenerateReply(_SeededAnswer):
     """Codes drawn from the prior with their decoded outputs."""
 
     codes: Annotated[Array | None, Field(description="[B, N], or strings [B].")] = None
-    relaxed: Annotated[Array | None, Field(description="[B, N] binary, [B, N, K] categorical.")] = None
+    relaxed: Annotated[
+        Array | None,
+        Field(
+            description="Sigmoid or softmax of (prior logits + temperature noise) over relaxation_temperature, "
+            "whatever relaxes the posterior: [B, N] binary, [B, N, K] categorical."
+        ),
+    ] = None
     outputs: Annotated[Array, Field(description="Rows in the model's input shape.")]
 
 
@@ -243,7 +259,7 @@ class ModelReply(_Reply):
     relaxation: RelaxationSpec
     estimator: str
     relaxation_temperature: float
-    prior: UniformPrior
+    prior: Prior
     metrics: list[Metric]
     training: TrainingRecord
     libraries: dict[str, str]

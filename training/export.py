@@ -14,12 +14,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from models.graphs import signatures
 from models.manifest import (
+    AutoregressivePrior,
+    FactorisedPrior,
     GraphFile,
     InputSpec,
     Manifest,
     Metric,
     ModelName,
+    Prior,
     RelaxationSpec,
+    Tensor,
     TrainingRecord,
     UniformPrior,
 )
@@ -28,7 +32,6 @@ from training.errors import ExportRefused
 from training.exported import ExportedModel
 from training.golden import golden_vectors
 from training.graphs import build_graphs
-from training.latents import LatentConfig
 from training.model import DiscreteVAE
 from training.parity import check_parity
 
@@ -80,16 +83,16 @@ def export(
             num_categories=model.latent.num_categories,
             input=input,
             likelihood=model.likelihood.name,
-            relaxation=_relaxation(model.latent),
+            relaxation=RelaxationSpec(name=model.relaxation.name, noise=model.relaxation.noise_name(model.latent.kind)),
             estimator=estimator,
             relaxation_temperature=relaxation_temperature,
-            prior=UniformPrior(),
+            prior=_prior(model),
             metrics=tuple(metrics),
             training=training,
             libraries=_libraries(),
             created=datetime.now(UTC),
             graphs={role: GraphFile.of(f"{role}.onnx", graph) for role, graph in graphs.items()},
-            golden=golden_vectors(exported, model.latent, golden_inputs),
+            golden=golden_vectors(model, exported, golden_inputs),
         )
     except ValidationError as error:
         problems = "; ".join(
@@ -100,8 +103,15 @@ def export(
     return repository.publish(manifest, graphs)
 
 
-def _relaxation(latent: LatentConfig) -> RelaxationSpec:
-    return RelaxationSpec(name="binary_concrete" if latent.kind == "binary" else "concrete", noise=latent.noise)
+def _prior(model: DiscreteVAE) -> Prior:
+    match model.prior.name:
+        case "autoregressive":
+            return AutoregressivePrior()  # its law is a graph
+        case "factorised":
+            logits = model.prior.logits.detach().cpu().float()
+            return FactorisedPrior(logits=Tensor.of(logits.numpy()))
+        case _:
+            return UniformPrior()
 
 
 def _libraries() -> dict[str, str]:
@@ -131,8 +141,6 @@ def _check_weights(model: DiscreteVAE) -> None:
                 f"{weight}: expected finite numbers, got NaN or infinity in {wrong:,} of {values.numel():,}; "
                 "the run has diverged: export an earlier checkpoint"
             )
-    if model.prior.name != "uniform":
-        raise ExportRefused(f"prior: expected uniform, got {model.prior.name}; no graph would hold it")
 
 
 def _check_inputs(argument: str, inputs: np.ndarray, spec: InputSpec, model: DiscreteVAE) -> None:

@@ -16,6 +16,8 @@ _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(uint16)
 class Encoded(NamedTuple):
     logits: Float32[np.ndarray, "B *latent"]
     codes: UInt[np.ndarray, "B N"]
+    parameters: Float32[np.ndarray, "B *shape"]
+    """What the sampler takes: the logits themselves, where they are the posterior's only parameters."""
 
 
 class Sampled(NamedTuple):
@@ -26,7 +28,7 @@ class Sampled(NamedTuple):
 
 
 class ExportedModel:
-    """The three graphs of a model; arrays in, arrays out. Raises what ONNX Runtime raises on a graph it cannot run."""
+    """The graphs of a model; arrays in, arrays out. Raises what ONNX Runtime raises on a graph it cannot run."""
 
     def __init__(self, graphs: Mapping[Role, bytes]) -> None:
         options = onnxruntime.SessionOptions()
@@ -48,25 +50,36 @@ class ExportedModel:
         }
 
     def encode(self, inputs: Float32[np.ndarray, "B D"]) -> Encoded:
-        return Encoded(*self._sessions["encoder"].run(["logits", "codes"], {"inputs": inputs}))
+        logits, codes, *parameters = self._sessions["encoder"].run(None, {"inputs": inputs})
+        return Encoded(logits, codes, parameters[0] if parameters else logits)
 
     def sample(
         self,
-        logits: Float32[np.ndarray, "B *latent"],
+        parameters: Float32[np.ndarray, "B *shape"],
         noise: Float32[np.ndarray, "B *latent"],
         temperature: Float32[np.ndarray, " B"],
         relaxation_temperature: Float32[np.ndarray, " B"],
     ) -> Sampled:
+        session = self._sessions["sampler"]
         feeds = {
-            "logits": logits,
+            session.get_inputs()[0].name: parameters,
             "noise": noise,
             "temperature": temperature,
             "relaxation_temperature": relaxation_temperature,
         }
-        return Sampled(*self._sessions["sampler"].run(list(Sampled._fields), feeds))
+        return Sampled(*session.run(list(Sampled._fields), feeds))
 
     def decode(self, relaxed: Float32[np.ndarray, "B *latent"]) -> Float32[np.ndarray, "B D"]:
         return self._sessions["decoder"].run(["outputs"], {"relaxed": relaxed})[0]
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is a graph of the prior."""
+        return "prior" in self._sessions
+
+    def prior_logits(self, relaxed: Float32[np.ndarray, "B *latent"]) -> Float32[np.ndarray, "B *latent"]:
+        """Of each latent given those before it in codes as tensors."""
+        return self._sessions["prior"].run(["logits"], {"relaxed": relaxed})[0]
 
 
 def _spec(value: onnxruntime.NodeArg) -> TensorSpec:

@@ -1,4 +1,4 @@
-"""A model as three ONNX graphs, with the names, types and formulas of `models.graphs`.
+"""A model as ONNX graphs, with the names, types and formulas of `models.graphs`.
 
 Each graph is a small module traced by torch's exporter with a dynamic batch axis. What a file does not need is left
 out, so that it is the same wherever it was made: the exporter records in every node the stack, with paths, of the
@@ -22,7 +22,9 @@ from models.manifest import MAX_GRAPH_BYTES, Role
 from training.errors import ExportRefused
 from training.latents import LatentConfig
 from training.model import DiscreteVAE
-from training.relaxations import relax
+from training.posteriors import Posterior
+from training.priors import AutoregressivePrior
+from training.priors.made import MaskedLinear
 
 OPSET = 18
 PRODUCER = "latent-codes"
@@ -33,33 +35,48 @@ _RANDOM_OPERATORS = frozenset(
 
 
 class EncoderGraph(nn.Module):
-    """Inputs to the posterior's logits and its most probable codes."""
+    """Inputs to the posterior's logits, its most probable codes and, where there are several a latent, parameters."""
 
     def __init__(self, model: DiscreteVAE) -> None:
         super().__init__()
         self.encoder = model.encoder
+        self.relaxation = model.relaxation
         self.latent = model.latent
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.encoder(inputs)
-        return logits, _indices(logits, self.latent)
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        parameters = self.encoder(inputs)
+        posterior = _precise(self.relaxation, parameters, self.latent)
+        if self.relaxation.num_parameters == 1:
+            return posterior.logits, _indices(posterior.logits, self.latent)
+        # Not [logits > 0], which says the same in exact arithmetic: the codes of the sampler at temperature 0.
+        scores = posterior.scores(torch.zeros_like(posterior.logits), 0.0)
+        return posterior.logits.float(), _indices(scores, self.latent), parameters
 
 
 class SamplerGraph(nn.Module):
-    """Logits, noise and two temperatures a row to codes, relaxed codes, probabilities and margins."""
+    """Parameters (or logits), noise and two temperatures a row to codes, relaxed codes, probabilities and margins."""
 
-    def __init__(self, latent: LatentConfig) -> None:
+    def __init__(self, model: DiscreteVAE) -> None:
         super().__init__()
-        self.latent = latent
+        self.relaxation = model.relaxation
+        self.latent = model.latent
 
     def forward(
-        self, logits: Tensor, noise: Tensor, temperature: Tensor, relaxation_temperature: Tensor
+        self, parameters: Tensor, noise: Tensor, temperature: Tensor, relaxation_temperature: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         a_row_each = (-1, *(1 for _ in self.latent.shape))
-        scores = logits + temperature.reshape(a_row_each) * noise
-        relaxed = relax(scores, relaxation_temperature.reshape(a_row_each), self.latent.kind)
+        posterior = _precise(self.relaxation, parameters, self.latent)
+        dtype = posterior.parameters.dtype
+        scores = posterior.scores(noise.to(dtype), temperature.reshape(a_row_each).to(dtype))
+        relaxed = posterior.relaxed(scores, relaxation_temperature.reshape(a_row_each).to(dtype))
+        logits = posterior.logits
         probabilities = torch.sigmoid(logits) if self.latent.kind == "binary" else torch.softmax(logits, dim=-1)
-        return _indices(scores, self.latent), relaxed, probabilities, self.latent.margins(scores)
+        return (
+            _indices(scores, self.latent),
+            relaxed.float(),
+            probabilities.float(),
+            self.latent.margins(scores).float(),
+        )
 
 
 class DecoderGraph(nn.Module):
@@ -74,6 +91,19 @@ class DecoderGraph(nn.Module):
         return self.likelihood.mean(self.decoder(relaxed))
 
 
+class PriorGraph(nn.Module):
+    """Codes as tensors to the logits of each latent given those before it."""
+
+    def __init__(self, prior: AutoregressivePrior) -> None:
+        super().__init__()
+        self.prior = copy.deepcopy(prior)
+        # The masks are a part of the weights now: multiplied once, here, and not stored a second time.
+        self.prior.network.layers = nn.Sequential(*map(_without_mask, prior.network.layers))
+
+    def forward(self, relaxed: Tensor) -> Tensor:
+        return self.prior(relaxed)
+
+
 def build_graphs(model: DiscreteVAE, name: str) -> dict[Role, bytes]:
     """The model's graphs, each a serialised ONNX file with its weights inside, in float32.
 
@@ -82,15 +112,27 @@ def build_graphs(model: DiscreteVAE, name: str) -> dict[Role, bytes]:
     """
     model = copy.deepcopy(model).cpu().float().eval()
     latent = model.latent
+    parameters = "logits" if model.relaxation.num_parameters == 1 else "parameters"
     protos = {
-        "encoder": _trace(EncoderGraph(model), {"inputs": model.encoder.mean.shape}, ["logits", "codes"]),
+        "encoder": _trace(
+            EncoderGraph(model),
+            {"inputs": model.encoder.mean.shape},
+            ["logits", "codes"] if parameters == "logits" else ["logits", "codes", parameters],
+        ),
         "sampler": _trace(
-            SamplerGraph(latent),
-            {"logits": latent.shape, "noise": latent.shape, "temperature": (), "relaxation_temperature": ()},
+            SamplerGraph(model),
+            {
+                parameters: model.relaxation.parameter_shape(latent),
+                "noise": latent.shape,
+                "temperature": (),
+                "relaxation_temperature": (),
+            },
             ["codes", "relaxed", "probabilities", "margins"],
         ),
         "decoder": _trace(DecoderGraph(model), {"relaxed": latent.shape}, ["outputs"]),
     }
+    if isinstance(model.prior, AutoregressivePrior):
+        protos["prior"] = _trace(PriorGraph(model.prior), {"relaxed": latent.shape}, ["logits"])
     return {role: _finish(proto, role, name, latent) for role, proto in protos.items()}
 
 
@@ -98,6 +140,25 @@ def random_operators(proto: ModelProto) -> list[str]:
     """Types, sorted, of the operators in the graph whose result is not a function of its inputs."""
     nodes = chain(proto.graph.node, *(function.node for function in proto.functions))
     return sorted({node.op_type for node in nodes} & _RANDOM_OPERATORS)
+
+
+def _precise(relaxation: type[Posterior], parameters: Tensor, latent: LatentConfig) -> Posterior:
+    """The posterior of these parameters, in float64 where there are several a latent.
+
+    Their scores are products and powers, whose rounding in float32 would differ from machine to machine by more than
+    that of a sum.
+    """
+    return relaxation(parameters if relaxation.num_parameters == 1 else parameters.double(), latent)
+
+
+def _without_mask(layer: nn.Module) -> nn.Module:
+    if not isinstance(layer, MaskedLinear):
+        return layer
+    plain = nn.Linear(layer.in_features, layer.out_features)
+    with torch.no_grad():
+        plain.weight.copy_(layer.weight * layer.mask)
+        plain.bias.copy_(layer.bias)
+    return plain
 
 
 def _indices(scores: Float[Tensor, "B *latent"], latent: LatentConfig) -> Tensor:

@@ -1,7 +1,8 @@
 """Is an exported model the model that was trained? PyTorch against ONNX Runtime, on the same inputs and noise.
 
-Both compute in float32 but add in different orders, so numbers are compared within a tolerance, and codes wherever
-the two best scores of a latent (for a bit: its score and 0) are further apart than that.
+Both compute in float32 but add in different orders, so numbers are compared within a tolerance (relative where they
+are above 1: the logits of a logistic-normal bit are near the square of its parameters), and codes wherever the two best
+scores of a latent (for a bit: its score and 0) are further apart than that.
 """
 
 import copy
@@ -19,9 +20,9 @@ from training.errors import ExportRefused
 from training.exported import Encoded, ExportedModel
 from training.latents import LatentConfig
 from training.model import DiscreteVAE
-from training.relaxations import relax
 
 TOLERANCE = 1e-4
+"""Of numbers up to 1, and of greater ones relative to them."""
 _TEMPERATURES = (0.0, 0.5, 1.0, 2.0)
 _RELAXATION_TEMPERATURES = (0.1, 0.5, 1.0)
 _BATCH_SIZES = (1, 2, 7, 64)
@@ -33,7 +34,7 @@ class Parity:
 
     num_rows: int
     differences: Mapping[str, float]
-    """The greatest absolute difference of each output, none above the tolerance."""
+    """The greatest difference of each output, relative where the value is above 1; none above the tolerance."""
     num_codes: int
     """Symbols that were compared, over all rows and temperatures; every one was equal."""
     num_ties: int
@@ -56,10 +57,10 @@ def check_parity(
     relaxation_temperature: float,
     seed: int = 0,
 ) -> Parity:
-    """Compare every output of the three graphs on `inputs`, in batches of several sizes.
+    """Compare every output of the graphs on `inputs`, in batches of several sizes.
 
     The sampler meets temperatures from 0 to 2, and relaxation temperatures from 0.1 to 1 and `relaxation_temperature`,
-    different ones in neighbouring rows. For its numbers it is given PyTorch's logits, since a small relaxation
+    different ones in neighbouring rows. For its numbers it is given PyTorch's parameters, since a small relaxation
     temperature magnifies the encoder's differences; for its codes those of the encoder graph, as the service does.
     Raises ExportRefused with the output, the row and the difference where the tolerance is exceeded.
     """
@@ -67,30 +68,38 @@ def check_parity(
     latent = model.latent
     comparison = _Comparison(latent)
 
-    logits = model.encoder(torch.from_numpy(inputs))
+    posterior = model.posterior(torch.from_numpy(inputs))
+    most_probable = posterior.scores(torch.zeros(len(inputs), *latent.shape), 0.0)
     encoded = Encoded(*map(np.concatenate, zip(*map(exported.encode, _batches(inputs)), strict=True)))
-    comparison.numbers("logits", encoded.logits, logits)
-    comparison.codes("codes of the encoder graph", encoded.codes, logits)
+    comparison.numbers("logits", encoded.logits, posterior.logits)
+    comparison.codes("codes of the encoder graph", encoded.codes, most_probable)
 
-    standard = noise.draw(latent.noise, seed, len(inputs), latent.shape)
+    standard = noise.draw(posterior.noise_name(latent.kind), seed, len(inputs), latent.shape)
     grid = list(product(_TEMPERATURES, (*_RELAXATION_TEMPERATURES, relaxation_temperature)))
     a_row_each = (-1, *(1 for _ in latent.shape))
-    probabilities = latent.law(logits).probs
+    # In float64: products of parameters and noise, divided by a small temperature, are left with too few digits else.
+    precise = posterior.with_parameters(posterior.parameters.double())
+    probabilities = latent.law(precise.logits).probs
     for shift in range(len(grid)):
         pairs = [grid[(row + shift) % len(grid)] for row in range(len(inputs))]
         temperature, tau = np.array(pairs, dtype=np.float32).T.copy()
-        scores = logits + torch.from_numpy(temperature).reshape(a_row_each) * torch.from_numpy(standard)
-        relaxed = relax(scores, torch.from_numpy(tau).reshape(a_row_each), latent.kind)
-        sampled = exported.sample(logits.numpy(), standard, temperature, tau)
+        rows = [torch.from_numpy(values).double().reshape(a_row_each) for values in (temperature, tau)]
+        scores = precise.scores(torch.from_numpy(standard).double(), rows[0])
+        relaxed = precise.relaxed(scores, rows[1])
+        sampled = exported.sample(posterior.parameters.numpy(), standard, temperature, tau)
         comparison.numbers("relaxed", sampled.relaxed, relaxed)
         comparison.numbers("probabilities", sampled.probabilities, probabilities)
         comparison.numbers("margins", sampled.margins, latent.margins(scores))
-        served = exported.sample(encoded.logits, standard, temperature, tau)
+        served = exported.sample(encoded.parameters, standard, temperature, tau)
         comparison.codes("codes of the sampler graph", served.codes, scores)
 
-    for codes in (latent.most_probable(logits), relaxed):
+    mode = latent.most_probable(most_probable)
+    for codes in (mode, relaxed.float()):
         outputs = np.concatenate([exported.decode(rows) for rows in _batches(codes.numpy())])
         comparison.numbers("outputs", outputs, model.reconstruction(codes))
+    if exported.has_prior:
+        prior_logits = np.concatenate([exported.prior_logits(rows) for rows in _batches(mode.numpy())])
+        comparison.numbers("prior logits", prior_logits, model.prior(mode))
     return Parity(len(inputs), comparison.differences, comparison.num_codes, comparison.num_ties)
 
 
@@ -106,7 +115,9 @@ class _Comparison:
     def numbers(self, output: str, got: Float32[np.ndarray, "R ..."], expected: Float[Tensor, "R ..."]) -> None:
         if not np.isfinite(got).all():
             raise ExportRefused(f"{output}: expected finite numbers from ONNX Runtime, got NaN or infinity")
-        difference = np.abs(got - expected.numpy()).reshape(len(got), -1).max(axis=1)
+        wanted = expected.numpy()
+        difference = np.abs(got - wanted) / np.maximum(1, np.abs(wanted))
+        difference = difference.reshape(len(got), -1).max(axis=1)
         row = int(difference.argmax())
         if not difference[row] <= TOLERANCE:
             raise ExportRefused(

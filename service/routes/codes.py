@@ -33,9 +33,9 @@ _PARSE_SECONDS_PER_BYTE = 2e-8
 
 
 class Job(NamedTuple):
-    """A request that was read: what to do, and how many rows of the model it costs."""
+    """A request that was read: what to do, and how long that is likely to take."""
 
-    num_rows: int
+    estimated_seconds: float
     reply: Callable[[], dict[str, Any]]
 
 
@@ -64,7 +64,7 @@ def _read_encode(document: Any, engine: Engine, settings: Settings) -> Job:
         )
         return _encoding(encoding, request.code_format, engine)
 
-    return Job(num_rows, reply)
+    return Job(num_rows * engine.seconds_per_row, reply)
 
 
 def _read_reconstruct(document: Any, engine: Engine, settings: Settings) -> Job:
@@ -83,7 +83,7 @@ def _read_reconstruct(document: Any, engine: Engine, settings: Settings) -> Job:
         encoding = _encoding(found.encoding, request.code_format, engine)
         return encoding | {"outputs": found.outputs, "mean_squared_error": found.mean_squared_error}
 
-    return Job(num_rows, reply)
+    return Job(num_rows * engine.seconds_per_row, reply)
 
 
 def _read_decode(document: Any, engine: Engine, settings: Settings) -> Job:
@@ -94,12 +94,12 @@ def _read_decode(document: Any, engine: Engine, settings: Settings) -> Job:
     if "codes" in given:
         _limit_rows("codes", request.codes, 1, settings)
         codes = wire.parse_codes(request.codes, request.code_format, engine.manifest)
-        return Job(len(codes), lambda: {"outputs": engine.decode(codes)})
+        return Job(len(codes) * engine.seconds_per_row, lambda: {"outputs": engine.decode(codes)})
     if "code_format" in request.model_fields_set:
         raise invalid("code_format", "none with relaxed", shown(request.code_format))
     _limit_rows("relaxed", request.relaxed, 1, settings)
     relaxed = wire.parse_numbers(request.relaxed, "relaxed", engine.manifest.latent_shape)
-    return Job(len(relaxed), lambda: {"outputs": engine.decode_relaxed(relaxed)})
+    return Job(len(relaxed) * engine.seconds_per_row, lambda: {"outputs": engine.decode_relaxed(relaxed)})
 
 
 def _read_generate(document: Any, engine: Engine, settings: Settings) -> Job:
@@ -118,7 +118,7 @@ def _read_generate(document: Any, engine: Engine, settings: Settings) -> Job:
         encoding = Encoding(found.seed, codes=found.codes, relaxed=found.relaxed)
         return _encoding(encoding, request.code_format, engine) | {"outputs": found.outputs}
 
-    return Job(request.num_samples, reply)
+    return Job(request.num_samples * engine.seconds_per_generated_row, reply)
 
 
 OPERATIONS = (
@@ -170,9 +170,7 @@ async def _answer(operation: Operation, request: Request, model: str, version: s
         estimated_seconds=len(body) * _PARSE_SECONDS_PER_BYTE,
     )
     name = {"model": engine.manifest.name, "version": engine.manifest.version}
-    content = await parts.worker.run(
-        lambda: wire.to_json(name | job.reply()), estimated_seconds=job.num_rows * engine.seconds_per_row
-    )
+    content = await parts.worker.run(lambda: wire.to_json(name | job.reply()), estimated_seconds=job.estimated_seconds)
     return Response(content, media_type=wire.JSON)
 
 

@@ -69,7 +69,11 @@ def test_derived_shapes_follow_the_kind(make_manifest: MakeManifest) -> None:
         ("version", "1", "version: .*valid integer, got '1'"),
         ("version", True, "version: .*valid integer, got True"),
         ("kind", "gaussian", "kind: .*got 'gaussian'"),
-        ("kind", "categorical", "relaxation: expected concrete with gumbel noise for a categorical model"),
+        (
+            "kind",
+            "categorical",
+            "relaxation.name: expected one of concrete for a categorical model, got binary_concrete",
+        ),
         ("num_latents", 0, "num_latents: "),
         ("num_latents", 6, r"golden.logits: expected float32 of shape \(2, 6\), got float32 \(2, 5\)"),
         ("num_categories", 65537, "num_categories: .*got 65537"),
@@ -81,11 +85,11 @@ def test_derived_shapes_follow_the_kind(make_manifest: MakeManifest) -> None:
         ("input.maximum", float("inf"), "input.maximum: .*finite number"),
         ("input.image.height", 3, r"input: image: expected an image of shape \(2, 3\), got \(3, 3\)"),
         ("input.image.mode", "CMYK", "input.image.mode: "),
-        ("likelihood", "gaussian", "likelihood: "),
-        ("relaxation.noise", "gumbel", "relaxation: expected binary_concrete with logistic noise for a binary model"),
+        ("likelihood", "poisson", "likelihood: "),
+        ("relaxation.noise", "gumbel", "relaxation.noise: expected logistic for binary_concrete, got gumbel"),
         ("relaxation_temperature", 0, "relaxation_temperature: .*greater than 0, got 0"),
         ("relaxation_temperature", float("nan"), "relaxation_temperature: .*finite number"),
-        ("prior.name", "learned", "prior.name: "),
+        ("prior.name", "learned", "prior: .*'learned'.*'uniform', 'factorised', 'autoregressive'"),
         ("metrics.0.value", float("nan"), "metrics.0.value: .*finite number"),
         ("metrics.0.num_examples", 0, "metrics.0.num_examples: "),
         ("training.config", {"clip": float("inf")}, "training.config: expected values that JSON can hold"),
@@ -253,7 +257,7 @@ def test_naive_creation_times_are_refused(make_manifest: MakeManifest) -> None:
 
 
 def test_a_relaxation_of_the_other_kind_is_refused(make_manifest: MakeManifest) -> None:
-    with pytest.raises(ValidationError, match="expected concrete with gumbel noise for a categorical model"):
+    with pytest.raises(ValidationError, match="expected one of concrete for a categorical model, got binary_concrete"):
         make_manifest("categorical", relaxation=RelaxationSpec(name="binary_concrete", noise="logistic"))
 
 

@@ -22,9 +22,9 @@ def temperatures():
 
 
 def test_logits_and_codes_are_bit_identical_in_batches_of_any_size(exported, inputs):
-    logits, codes = exported.runtime.encode(inputs)
+    logits, codes, _ = exported.runtime.encode(inputs)
     for size in SIZES:
-        batched_logits, batched_codes = in_batches(exported.runtime.encode, size, inputs)
+        batched_logits, batched_codes, _ = in_batches(exported.runtime.encode, size, inputs)
         np.testing.assert_array_equal(batched_logits, logits, err_msg=f"batches of {size}")
         np.testing.assert_array_equal(batched_codes, codes, err_msg=f"batches of {size}")
 
@@ -55,7 +55,7 @@ def test_outputs_are_bit_identical_in_batches_of_any_size(exported, inputs):
 
 def test_a_row_does_not_depend_on_its_place_in_the_batch(exported, inputs):
     order = np.random.default_rng(3).permutation(len(inputs))
-    logits, codes = exported.runtime.encode(inputs)
-    moved_logits, moved_codes = exported.runtime.encode(inputs[order])
+    logits, codes, _ = exported.runtime.encode(inputs)
+    moved_logits, moved_codes, _ = exported.runtime.encode(inputs[order])
     np.testing.assert_array_equal(moved_logits, logits[order])
     np.testing.assert_array_equal(moved_codes, codes[order])

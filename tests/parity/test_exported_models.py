@@ -97,7 +97,7 @@ def test_codes_may_differ_where_two_scores_tie_and_nowhere_else(exported, inputs
     with torch.no_grad():
         for weight in tied.encoder.parameters():
             weight.zero_()
-    runtime = Perturbed(exported.graphs, "encode", logits=np.zeros_like, codes=one_more)
+    runtime = Perturbed(exported.graphs, "encode", logits=np.zeros_like, parameters=np.zeros_like, codes=one_more)
     parity = check_parity(tied, runtime, inputs, relaxation_temperature=0.5)
     # The encoder's symbols tie, and the sampler's in 4 of 16 runs, at temperature 0; with noise they do not.
     num_symbols = len(inputs) * tied.latent.num_latents
@@ -108,7 +108,9 @@ def test_graphs_have_the_signatures_of_the_contract(exported, inputs):
     # What `signatures` asks of a manifest.
     latent = exported.model.latent
     manifest = SimpleNamespace(
+        roles=ROLES,
         latent_shape=latent.shape,
+        parameter_shape=latent.shape,
         num_latents=latent.num_latents,
         layout=latent.layout,
         input=SimpleNamespace(size=inputs.shape[1]),

@@ -78,7 +78,7 @@ def test_golden_vectors_are_what_pytorch_makes_of_their_inputs(published):
 def test_golden_symbols_are_the_firmest_that_could_be_chosen(published):
     model, _, stored = published
     runtime = ExportedModel(stored.graphs)
-    golden = golden_vectors(runtime, model.latent, real_inputs(20))
+    golden = golden_vectors(model, runtime, real_inputs(20))
     everywhere = np.ones(20, dtype=np.float32)
     logits = runtime.encode(real_inputs(20)).logits
     margins = runtime.sample(logits, 0 * logits, 0 * everywhere, everywhere).margins.min(axis=1)
@@ -97,7 +97,7 @@ def test_golden_symbols_are_the_firmest_that_could_be_chosen(published):
 
 def test_fewer_inputs_than_golden_rows_are_all_kept(published):
     model, _, stored = published
-    golden = golden_vectors(ExportedModel(stored.graphs), model.latent, real_inputs(2))
+    golden = golden_vectors(model, ExportedModel(stored.graphs), real_inputs(2))
     np.testing.assert_array_equal(golden.inputs.array(), real_inputs(2))
 
 
