@@ -113,6 +113,7 @@ class RunConfig:
             object.__setattr__(self, "data", dataclasses.replace(self.data, binarization="none"))
 
 
+_ADAPTER = TypeAdapter(RunConfig)
 _NETWORKS = {"mlp": MlpConfig, "conv": ConvConfig}
 _UNION_MEMBERS = {*_NETWORKS, *SCHEDULES, *ESTIMATORS}
 
@@ -141,7 +142,7 @@ def parse(table: dict[str, Any]) -> RunConfig:
     _check_keys(RunConfig, table, prefix="")
     try:
         # Strictly, so that true is no 1 and "7" no 7; as JSON, where a strict array fits a tuple. Dates become strings.
-        return TypeAdapter(RunConfig).validate_json(json.dumps(table, default=str), strict=True)
+        return _ADAPTER.validate_json(json.dumps(table, default=str), strict=True)
     except ValidationError as error:
         raise ConfigError("; ".join(_sentence(problem) for problem in error.errors())) from None
     except CodeError as error:

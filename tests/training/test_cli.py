@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -146,18 +147,14 @@ def start(arguments, log):
 
 
 def test_a_process_that_refuses_ends_with_status_1_one_sentence_and_no_traceback(tmp_path):
-    cases = {bad.__name__: bad(tmp_path) for bad in (data_missing, images_of_mixed_sizes)}
-    processes = {
-        name: start(fit_arguments(overrides, tmp_path / "run"), tmp_path / f"{name}.log")
-        for name, (overrides, _) in cases.items()
-    }
-    for name, process in processes.items():
-        out, _ = process.communicate(timeout=PATIENCE_SECONDS)
-        errors = (tmp_path / f"{name}.log").read_text()
-        assert (process.returncode, out) == (1, "")
-        assert errors.startswith("DataError: ")
-        assert cases[name][1] in errors
-        assert errors.count("\n") == 1
+    overrides, message = images_of_mixed_sizes(tmp_path)
+    process = start(fit_arguments(overrides, tmp_path / "run"), tmp_path / "log")
+    out, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    errors = (tmp_path / "log").read_text()
+    assert (process.returncode, out) == (1, "")
+    assert errors.startswith("DataError: ")
+    assert message in errors
+    assert errors.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -276,12 +273,18 @@ def wait_until(condition, process):
         time.sleep(0.005)
 
 
-def begin_endless_run(folder):
+@contextmanager
+def endless_run(folder):
     """A process in the middle of a run so long that it cannot reach its end before it is interrupted."""
     settings = tiny_config(num_steps=10**9, log_every=7, evaluate_every=50, checkpoint_every=20)
     settings_file = folder.with_suffix(".toml")
     settings_file.write_text(to_toml(settings))
-    return start(["fit", "--config", settings_file, "--run", folder, "--device", "cpu"], folder.with_suffix(".log"))
+    arguments = ["fit", "--config", settings_file, "--run", folder, "--device", "cpu"]
+    with start(arguments, folder.with_suffix(".log")) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def shorten(folder, num_steps):
@@ -295,13 +298,10 @@ def shorten(folder, num_steps):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_process_asked_to_stop_saves_a_checkpoint_and_continues_to_the_same_numbers(tmp_path, number):
     run, log = tmp_path / "run", tmp_path / "run.log"
-    process = begin_endless_run(run)
-    try:
+    with endless_run(run) as process:
         wait_until(lambda: (run / METRICS_FILE).is_file() and (run / METRICS_FILE).stat().st_size > 0, process)
         process.send_signal(number)
         out, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    finally:
-        process.kill()
     assert (process.returncode, out) == (EXIT_INTERRUPTED, "")
     errors = log.read_text()
     assert "stopping after this step; a checkpoint is saved" in errors
@@ -322,12 +322,9 @@ def test_a_process_asked_to_stop_saves_a_checkpoint_and_continues_to_the_same_nu
 
 def test_a_process_that_was_killed_continues_from_its_last_checkpoint_to_the_same_numbers(tmp_path):
     run = tmp_path / "run"
-    process = begin_endless_run(run)
-    try:
+    with endless_run(run) as process:
         wait_until(lambda: len(checkpoint.checkpoints(run)) == 2, process)
-    finally:
         process.kill()
-    process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert newest(run).step % 20 == 0
     settings = shorten(run, newest(run).step + 13)
