@@ -66,6 +66,30 @@ def distortion(
     return torch.cat(totals) / num_samples
 
 
+def latent_rates(
+    model: DiscreteVAE,
+    logits: Float[Tensor, "R *latent"],
+    *,
+    num_samples: int,
+    generator: torch.Generator,
+    chunk_size: int,
+) -> Float64[Tensor, "R N"]:
+    """KL(q(z|x) || p(z)) a row and a latent, in nats: in closed form where the prior's latents are independent.
+
+    Otherwise an unbiased estimate, the mean of `Prior.kl` over `num_samples` discrete samples a row.
+    """
+    if model.prior.is_factorised:
+        return model.kl(logits).double()
+    total = torch.zeros(logits.shape[:2], dtype=torch.float64, device=logits.device)
+    samples_per_chunk = max(1, chunk_size // len(logits))
+    for start in range(0, num_samples, samples_per_chunk):
+        size = min(samples_per_chunk, num_samples - start)
+        standard = noise.draw(model.latent.noise, (len(logits), size, *model.latent.shape), generator)
+        codes = model.latent.most_probable(logits.unsqueeze(1) + standard)
+        total += model.prior.kl(logits.unsqueeze(1).expand_as(codes), codes).double().sum(dim=1)
+    return total / num_samples
+
+
 def importance_weighted(
     model: DiscreteVAE,
     inputs: Float[Tensor, "R D"],

@@ -1,6 +1,5 @@
 """What `python -m training` does: each command wires the parts of one job together."""
 
-import json
 import logging
 import signal
 import threading
@@ -17,8 +16,7 @@ from training import config as configuration
 from training import runs
 from training.data import SplitName, load
 from training.devices import choose_device, describe
-from training.errors import RunError
-from training.evaluation import Evaluation, EvaluationConfig, evaluate
+from training.evaluation import Evaluation, EvaluationConfig, evaluate, read_record, write_record
 from training.export import export
 from training.runs import TrainedRun
 from training.schedules import value
@@ -55,8 +53,7 @@ def evaluate_run(folder: Path, split: SplitName, config: EvaluationConfig, devic
     """Evaluate a run's newest checkpoint, and keep the metrics beside it for `export`."""
     run = runs.open_run(folder, device=choose_device(device_name))
     evaluation = _evaluate(run, split, config)
-    record = {"step": run.step, "metrics": [metric.model_dump(mode="json") for metric in evaluation.metrics]}
-    _evaluation_file(folder, split).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(_evaluation_file(folder, split), evaluation, step=run.step)
     return evaluation
 
 
@@ -103,7 +100,15 @@ def _train(trainer: Trainer, protocol: str, device: torch.device) -> bool:
 
 def _evaluate(run: TrainedRun, split: SplitName, config: EvaluationConfig) -> Evaluation:
     inputs = torch.from_numpy(run.dataset.evaluation_inputs(split)).to(next(run.model.parameters()).device)
-    return evaluate(run.model, inputs, protocol=run.dataset.protocol(split), split=split, config=config)
+    return evaluate(
+        run.model,
+        inputs,
+        # That of the last step, counted from 0.
+        relaxation_temperature=value(run.config.relaxation_temperature, run.step - 1),
+        protocol=run.dataset.protocol(split),
+        split=split,
+        config=config,
+    )
 
 
 def _evaluation_file(folder: Path, split: SplitName) -> Path:
@@ -111,17 +116,8 @@ def _evaluation_file(folder: Path, split: SplitName) -> Path:
 
 
 def _kept_metrics(folder: Path, split: SplitName, step: int) -> list[Metric] | None:
-    path = _evaluation_file(folder, split)
-    if not path.exists():
-        return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        metrics = [Metric.model_validate(metric) for metric in record["metrics"]]
-        return metrics if record["step"] == step else None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{path} does not hold the metrics that `python -m training evaluate` writes: run it again"
-        ) from error
+    record = read_record(_evaluation_file(folder, split))
+    return list(record.metrics) if record is not None and record.step == step else None
 
 
 @contextmanager
