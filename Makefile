@@ -21,14 +21,18 @@ help:  ## Say what there is
 serve: $(SERVE_ENV)/.installed  ## Serve the shipped models and ./model_repository on http://HOST:PORT
 	LATENT_CODES_HOST=$(HOST) LATENT_CODES_PORT=$(PORT) $(SERVE_ENV)/bin/python -m service
 
+# A process a core, each of one thread: on two cores, two threads in one process were slower than one.
+PYTEST_OPTIONS = --numprocesses auto --dist loadfile
+PYTEST_ENVIRONMENT = OMP_NUM_THREADS=1
+
 test: test-all test-torchless  ## Pass all tests, with torch and, those that need none, without
 
 test-all: $(TEST_ENV)/.installed
-	$(TEST_ENV)/bin/python -m pytest
+	$(PYTEST_ENVIRONMENT) $(TEST_ENV)/bin/python -m pytest $(PYTEST_OPTIONS)
 
 # The service, the contract and the client must work where torch was never installed.
 test-torchless: $(TORCHLESS_ENV)/.installed
-	$(TORCHLESS_ENV)/bin/python -m pytest tests/models tests/service tests/client
+	$(PYTEST_ENVIRONMENT) $(TORCHLESS_ENV)/bin/python -m pytest $(PYTEST_OPTIONS) tests/models tests/service tests/client
 
 lint: $(TEST_ENV)/.installed  ## Check style, types and who imports whom
 	$(TEST_ENV)/bin/ruff check .
