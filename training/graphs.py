@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from models.manifest import MAX_GRAPH_BYTES, Role
 from training.errors import ExportRefused
 from training.latents import LatentConfig
+from training.likelihoods.discretised_logistic import DiscretisedLogisticLikelihood
 from training.model import DiscreteVAE
 from training.posteriors import Posterior
 from training.priors import AutoregressivePrior
@@ -88,7 +89,12 @@ class DecoderGraph(nn.Module):
         self.likelihood = model.likelihood
 
     def forward(self, relaxed: Tensor) -> Tensor:
-        return self.likelihood.mean(self.decoder(relaxed))
+        outputs = self.decoder(relaxed)
+        if isinstance(self.likelihood, DiscretisedLogisticLikelihood):
+            # ONNX Runtime computes exponentials and logarithms of float32 in groups, and those left over at the end of
+            # a batch by another routine: in float64 a row's values, rounded, do not depend on the rows beside it.
+            return self.likelihood.mean(outputs.double()).float()
+        return self.likelihood.mean(outputs)
 
 
 class PriorGraph(nn.Module):
@@ -145,8 +151,8 @@ def random_operators(proto: ModelProto) -> list[str]:
 def _precise(relaxation: type[Posterior], parameters: Tensor, latent: LatentConfig) -> Posterior:
     """The posterior of these parameters, in float64 where there are several a latent.
 
-    Their scores are products and powers, whose rounding in float32 would differ from machine to machine by more than
-    that of a sum.
+    Their scores are products and powers, whose rounding in float32 would differ by more than that of a sum: between
+    machines, and between places in a batch (see `DecoderGraph`).
     """
     return relaxation(parameters if relaxation.num_parameters == 1 else parameters.double(), latent)
 
