@@ -69,6 +69,20 @@ def test_a_run_that_died_between_checkpoints_continues_from_the_last_one_and_log
     assert_same_run(tmp_path / "whole", died)
 
 
+def test_a_run_begun_on_another_kind_of_device_goes_on_with_other_noise_and_says_so(tmp_path, caplog):
+    settings = tiny_config()
+    trainer = Trainer(settings, digits(), tmp_path, device=CPU)
+    trainer.fit(StopAt(trainer, 9))
+    # A generator on a GPU is 16 bytes of seed and offset; the CPU's is the whole state of a Mersenne twister.
+    begun = replace(newest(tmp_path), device="cuda: a GPU", generator=torch.zeros(16, dtype=torch.uint8))
+    checkpoint.save(tmp_path, begun, keep=1)
+    resumed = Trainer(settings, digits(), tmp_path, device=CPU)
+    resumed.resume()
+    assert "trained on cuda: a GPU so far: drawing other noise from here on" in caplog.text
+    assert resumed.fit()
+    assert_good(newest(tmp_path), 30)
+
+
 def test_without_a_checkpoint_a_run_resumes_from_the_start(tmp_path):
     settings = tiny_config()
     train(settings, tmp_path / "whole")
@@ -159,7 +173,7 @@ def test_every_line_adds_up_and_says_the_relaxation_temperature_of_its_last_step
     lines = [record for record in read_metrics(tmp_path) if "train/negative_elbo" in record]
     assert [line["step"] for line in lines] == [5, 10, 15, 20, 25, 30]
     for line in lines:
-        # Sums of float32 means of 16 rows.
+        # Sums of float32 means of 64 rows.
         assert line["train/distortion"] + line["train/rate"] == pytest.approx(line["train/negative_elbo"], rel=1e-5)
         assert line["train/rate"] >= 0
         expected = relaxation_temperature(settings.relaxation_temperature, line["step"] - 1)
