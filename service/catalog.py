@@ -163,12 +163,12 @@ def _load(repository: Repository, name: str, version: int, settings: Settings) -
     except GoldenMismatch as error:
         raise GoldenMismatch(f"{stored.folder}: {error}") from error
     _logger.info(
-        "model %s version %d is served on %s, about %.0f microseconds a row and %.0f to generate one, from %s",
+        "model %s version %d is served on %s, about %.0f microseconds a row and %.0f to generate one alone, from %s",
         name,
         version,
         engine.provider,
         engine.seconds_per_row * 1e6,
-        engine.seconds_per_generated_row * 1e6,
+        engine.seconds_to_generate(1) * 1e6,
         stored.folder,
     )
     return engine

@@ -115,11 +115,19 @@ class Engine:
         rows = np.resize(self.manifest.golden.inputs.array(), (num_rows, self.manifest.input.size))
         return _least_seconds(lambda: self.reconstruct(rows, temperature=1.0, seed=0)) / num_rows
 
+    def seconds_to_generate(self, num_codes: int) -> float:
+        """What drawing that many codes costs on this host, measured once: the first one of an autoregressive prior
+        takes a run for each latent, and others share its runs.
+        """
+        of_one, per_row = self._generation_seconds
+        return max(of_one, num_codes * per_row)
+
     @cached_property
-    def seconds_per_generated_row(self) -> float:
-        """What a row drawn from the prior costs on this host: an autoregressive one takes a run for each latent."""
+    def _generation_seconds(self) -> tuple[float, float]:
+        """For a single code, and a row of many."""
         num_rows = min(_MEASURED_ROWS, self._max_rows_per_run)
-        return _least_seconds(lambda: self.generate(num_rows, seed=0)) / num_rows
+        of_many = _least_seconds(lambda: self.generate(num_rows, seed=0))
+        return _least_seconds(lambda: self.generate(1, seed=0)), of_many / num_rows
 
     def encode(
         self,

@@ -118,7 +118,7 @@ def _read_generate(document: Any, engine: Engine, settings: Settings) -> Job:
         encoding = Encoding(found.seed, codes=found.codes, relaxed=found.relaxed)
         return _encoding(encoding, request.code_format, engine) | {"outputs": found.outputs}
 
-    return Job(request.num_samples * engine.seconds_per_generated_row, reply)
+    return Job(engine.seconds_to_generate(request.num_samples), reply)
 
 
 OPERATIONS = (

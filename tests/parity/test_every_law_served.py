@@ -1,5 +1,6 @@
 """Every relaxation, prior and likelihood, from torch through export and the model repository to the engine and HTTP."""
 
+import copy
 from typing import NamedTuple, get_args
 
 import httpx
@@ -20,9 +21,12 @@ from service import golden
 from service.engine import ENCODE_OUTPUTS, Engine
 from service.schemas import DecodeReply, EncodeReply, GenerateReply, ModelReply, ReconstructReply
 from training.enumeration import code_chunks
+from training.errors import ExportRefused
+from training.exported import ExportedModel
 from training.latents import LatentConfig
 from training.likelihoods.interface import LikelihoodName as TrainedLikelihoodName
 from training.model import DiscreteVAE
+from training.parity import check_parity
 from training.priors import PRIORS
 from training.relaxations import RELAXATIONS
 
@@ -240,6 +244,17 @@ def test_golden_vectors_are_reproduced_and_every_temperature_stays_finite(served
             )
             assert np.isfinite(found.relaxed).all()
             assert np.isfinite(found.outputs).all()
+
+
+@pytest.mark.parametrize("served", [case for case in CASES if case.prior == "autoregressive"], indirect=True, ids=name)
+def test_a_learned_prior_a_thousandth_off_is_refused_at_export(served, repository):
+    other = copy.deepcopy(served.model)
+    with torch.no_grad():
+        for weight in other.prior.parameters():
+            weight.mul_(1.001)
+    runtime = ExportedModel(repository.read(served.case.name).graphs)
+    with pytest.raises(ExportRefused, match=r"^prior logits: expected ONNX Runtime within 0\.0001 of PyTorch"):
+        check_parity(other, runtime, inputs(20).numpy(), relaxation_temperature=0.5)
 
 
 def test_the_manifest_says_which_laws_the_model_has(served):

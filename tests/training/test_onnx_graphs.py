@@ -1,6 +1,7 @@
 import copy
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -12,6 +13,9 @@ from training.errors import ExportRefused
 from training.exported import ExportedModel
 from training.graphs import OPSET, build_graphs, random_operators
 from training.latents import LatentConfig
+from training.model import DiscreteVAE
+from training.networks import MlpConfig
+from training.priors import PriorConfig
 
 
 @pytest.fixture
@@ -102,6 +106,34 @@ def test_a_model_that_draws_its_own_noise_is_refused():
     model.encoder.body = Noisy(model.encoder.body)
     with pytest.raises(ExportRefused, match=r"encoder graph: expected no random operators.*got RandomUniformLike"):
         build_graphs(model, "noisy")
+
+
+def test_an_autoregressive_prior_becomes_a_graph_with_its_masks_multiplied_into_the_weights():
+    torch.manual_seed(3)
+    model = DiscreteVAE(
+        LatentConfig(kind="categorical", num_latents=4, num_categories=3),
+        MlpConfig(hidden=(5,)),
+        (NUM_VALUES,),
+        torch.full((NUM_VALUES,), 0.4),
+        prior=PriorConfig(name="autoregressive", hidden=(70,)),
+    )
+    with torch.no_grad():
+        for weight in model.prior.parameters():
+            weight.add_(torch.randn_like(weight))
+    before = copy.deepcopy(model.state_dict())
+    graphs = build_graphs(model, "learned")
+    for name, values in model.state_dict().items():
+        assert torch.equal(values, before[name])
+    assert len(graphs["prior"]) < 1.5 * 4 * sum(weight.numel() for weight in model.prior.parameters())
+
+    codes = model.latent.from_indices(torch.randint(0, 3, (50, 4)))
+    runtime = ExportedModel(graphs)
+    with torch.no_grad():
+        np.testing.assert_allclose(runtime.prior_logits(codes.numpy()), model.prior(codes), atol=1e-4)
+    # The last latent is seen by none, whatever stands there.
+    changed = codes.clone()
+    changed[:, -1] = 0.5
+    np.testing.assert_array_equal(runtime.prior_logits(changed.numpy()), runtime.prior_logits(codes.numpy()))
 
 
 def test_the_batch_axis_is_dynamic_and_no_other_is(built):
