@@ -18,6 +18,7 @@ examples:
   python -m training fit --set data.name=folder --set data.path=photos --set name=photos
   python -m training fit --resume --run runs/photos             after an interruption
   python -m training evaluate runs/photos
+  python -m training report runs/photos                         one HTML page: curves, pictures, numbers
   python -m training export runs/photos                         into ./model_repository, which `make serve` serves
 """
 
@@ -56,9 +57,31 @@ def _fit(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     config = EvaluationConfig(
-        num_samples=options.num_samples, importance_samples=tuple(options.importance_samples), seed=options.seed
+        num_samples=options.num_samples,
+        importance_samples=tuple(options.importance_samples),
+        exact=not options.no_exact,
+        seed=options.seed,
     )
     print(commands.evaluate_run(options.run, options.split, config, options.device).table())
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    print(f"written: {commands.report_run(options.run, options.split, options.device)}")
+    return 0
+
+
+def _gradient_report(options: argparse.Namespace) -> int:
+    report, path = commands.gradient_report_run(
+        options.run,
+        options.split,
+        checkpoints=options.checkpoints,
+        rows=options.rows,
+        num_draws=options.num_draws,
+        seed=options.seed,
+        device_name=options.device,
+    )
+    print(f"{report.table()}\nwritten: {path}, and .csv, .md and .svg beside it")
     return 0
 
 
@@ -91,10 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = subparsers.add_parser(
         "evaluate",
         help="measure a trained model",
-        description="Print bounds on the log-likelihood from discrete samples, rates and code usage, with protocol.",
+        description="Print relaxed and straight-through losses, bounds from discrete samples, the exact likelihood "
+        "where codes are few, rates and code usage: each number with its protocol.",
     )
-    evaluate.add_argument("run", type=Path, help="folder of the run")
-    evaluate.add_argument("--split", choices=["train", "valid", "test"], default="test")
+    _add_run_and_split(evaluate)
     evaluate.add_argument(
         "--num-samples", type=int, default=defaults.num_samples, help="codes a row for -ELBO (default %(default)s)"
     )
@@ -107,9 +130,45 @@ def _parser() -> argparse.ArgumentParser:
         metavar="M",
         help="samples of the importance-weighted bounds (default %(default)s)",
     )
+    evaluate.add_argument(
+        "--no-exact", action="store_true", help="do not sum over all codes, where there are at most 65,536"
+    )
     evaluate.add_argument("--seed", type=int, default=defaults.seed)
     _add_device(evaluate)
     evaluate.set_defaults(run_command=_evaluate)
+
+    report = subparsers.add_parser(
+        "report",
+        help="write a page about a run",
+        description="Write report.html into the run's folder: curves, the evaluation (measured now if it was not yet), "
+        "reconstructions, samples, traversals and code usage, in one file that needs no network.",
+    )
+    _add_run_and_split(report)
+    _add_device(report)
+    report.set_defaults(run_command=_report)
+
+    gradients = subparsers.add_parser(
+        "gradient-report",
+        help="measure bias and variance of gradient estimators",
+        description="Hold every estimator that fits the model against the exact gradient, at several checkpoints. For "
+        "at most 65,536 codes.",
+    )
+    _add_run_and_split(gradients)
+    gradients.add_argument(
+        "--checkpoints",
+        type=int,
+        nargs="*",
+        default=[],
+        metavar="STEP",
+        help="steps to measure at, 0 being before training (default: all there are; training.milestones keeps more)",
+    )
+    gradients.add_argument("--rows", type=int, default=10, help="rows of the split in a batch (default %(default)s)")
+    gradients.add_argument(
+        "--num-draws", type=int, default=2_000, help="draws of each estimator, a multiple of 20 (default %(default)s)"
+    )
+    gradients.add_argument("--seed", type=int, default=0)
+    _add_device(gradients)
+    gradients.set_defaults(run_command=_gradient_report)
 
     export = subparsers.add_parser(
         "export",
@@ -123,6 +182,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--description", help="default: the description in the configuration")
     export.set_defaults(run_command=_export)
     return parser
+
+
+def _add_run_and_split(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--split", choices=["train", "valid", "test"], default="test")
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

@@ -16,8 +16,12 @@ from training import config as configuration
 from training import runs
 from training.data import SplitName, load
 from training.devices import choose_device, describe
+from training.errors import EvaluationError
 from training.evaluation import Evaluation, EvaluationConfig, evaluate, read_record, write_record
 from training.export import export
+from training.gradient_plot import plot
+from training.gradient_report import GradientReport, gradient_report
+from training.report import report_page
 from training.runs import TrainedRun
 from training.schedules import value
 from training.trainer import Trainer
@@ -55,6 +59,61 @@ def evaluate_run(folder: Path, split: SplitName, config: EvaluationConfig, devic
     evaluation = _evaluate(run, split, config)
     write_record(_evaluation_file(folder, split), evaluation, step=run.step)
     return evaluation
+
+
+def report_run(folder: Path, split: SplitName, device_name: str) -> Path:
+    """Write the report of a run's newest checkpoint, `report.html` in its folder; the path of the file.
+
+    Metrics that `evaluate` kept for this very checkpoint are used; otherwise the split is evaluated now, and kept.
+    """
+    run = runs.open_run(folder, device=choose_device(device_name))
+    metrics = _kept_metrics(folder, split, run.step)
+    if metrics is None:
+        logger.info("no evaluation of step %d yet: evaluating the %s split", run.step, split)
+        evaluation = _evaluate(run, split, EvaluationConfig())
+        write_record(_evaluation_file(folder, split), evaluation, step=run.step)
+        metrics = list(evaluation.metrics)
+    path = folder / "report.html"
+    _write(path, report_page(run, metrics, split=split))
+    return path
+
+
+def gradient_report_run(
+    folder: Path,
+    split: SplitName,
+    *,
+    checkpoints: Sequence[int],
+    rows: int,
+    num_draws: int,
+    seed: int,
+    device_name: str,
+) -> tuple[GradientReport, Path]:
+    """Hold every estimator that fits the run's model against the exact gradient at some checkpoints (none: all).
+
+    Writes `gradient-report.json`, `.csv`, `.md` and `.svg` into the run's folder; the report, and the path of the
+    first. Raises RunError when a checkpoint is not there, ConfigError when there are too many codes, EvaluationError
+    when `rows` does not fit.
+    """
+    run = runs.open_run(folder, device=choose_device(device_name))
+    inputs = run.dataset.evaluation_inputs(split)
+    if not 1 <= rows <= len(inputs):
+        raise EvaluationError(f"rows: expected 1 to {len(inputs)}, the rows of the {split} split, got {rows}")
+    # Spread over the split: in some data sets the rows of a class stand together.
+    chosen = torch.from_numpy(inputs[:: len(inputs) // rows][:rows])
+    steps = list(checkpoints) or runs.checkpointed_steps(folder)
+    report = gradient_report(
+        runs.models_at(run, steps),
+        chosen,
+        num_draws=num_draws,
+        seed=seed,
+        protocol=f"{run.dataset.protocol(split)}, rows spread over the split",
+    )
+    path = folder / "gradient-report.json"
+    _write(path, report.to_json())
+    _write(path.with_suffix(".csv"), report.to_csv())
+    _write(path.with_suffix(".md"), report.table())
+    plot(report, path.with_suffix(".svg"))
+    return report, path
 
 
 def export_run(folder: Path, repository: Repository, name: str | None, description: str | None) -> StoredModel:
@@ -109,6 +168,13 @@ def _evaluate(run: TrainedRun, split: SplitName, config: EvaluationConfig) -> Ev
         split=split,
         config=config,
     )
+
+
+def _write(path: Path, text: str) -> None:
+    """In one rename, so that nobody meets half a file."""
+    temporary = path.with_suffix(".partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def _evaluation_file(folder: Path, split: SplitName) -> Path:
