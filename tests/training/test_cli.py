@@ -253,16 +253,17 @@ def test_help_and_wrong_usage_end_as_usual(capsys):
     assert "python -m training fit --resume --run" in capsys.readouterr().out
 
 
-def test_evaluate_prints_a_line_a_metric_with_its_protocol(finished, tmp_path, capsys):
+def test_evaluate_prints_the_data_and_a_line_a_metric_with_its_protocol(finished, tmp_path, capsys):
     run = shutil.copytree(finished, tmp_path / "run")
     capsys.readouterr()
     assert main(["evaluate", str(run), "--num-samples", "1", "-m", "2"]) == 0
-    head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["metric", "value", "std.", "error", "unit", "protocol"]
+    measured_on, head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["metric", "value", "std.", "error", "unit", "how"]
     kept = json.loads((run / "evaluation-test.json").read_text())["metrics"]
     assert [line.split()[0] for line in lines] == [metric["name"] for metric in kept]
     for line, metric in zip(lines, kept, strict=True):
-        assert line.endswith(metric["protocol"])
+        assert metric["protocol"].startswith(f"{measured_on}; ")
+        assert line.endswith(f"  {metric['protocol'].removeprefix(f'{measured_on}; ')}")
 
 
 def wait_until(condition, process):

@@ -126,13 +126,15 @@ def test_evaluating_draws_nothing_from_the_global_stream_and_leaves_no_gradient(
 
 def test_every_number_stands_beside_its_protocol():
     evaluation = measure(vae(LATENTS[0]), bits(16), num_samples=3, importance_samples=(5, 11), seed=4)
-    heading, *lines = evaluation.table().splitlines()
-    assert heading.split() == ["metric", "value", "std.", "error", "unit", "protocol"]
+    measured_on, heading, *lines = evaluation.table().splitlines()
+    assert measured_on == "six coins, test"
+    assert heading.split() == ["metric", "value", "std.", "error", "unit", "how"]
     assert len(lines) == len(evaluation.metrics)
     for line, metric in zip(lines, evaluation.metrics, strict=True):
         assert line.startswith(metric.name + " ")
-        assert line.endswith(metric.protocol)
-        assert metric.protocol.startswith("six coins, test; ")
+        measured_on, semicolon, how = metric.protocol.partition("; ")
+        assert (measured_on, semicolon) == ("six coins, test", "; ")
+        assert line.endswith(f"  {how}")
         assert (metric.split, metric.num_examples) == ("test", 16)
     assert "3 discrete samples a row, seed 4" in evaluation["negative_elbo"].protocol
     assert "m = 11 discrete samples a row, seed 4" in evaluation["iwae_11"].protocol

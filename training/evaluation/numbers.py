@@ -107,18 +107,18 @@ def add_bounds(
     likelihood, sampled = model.likelihood, f"{_samples(config.num_samples)} a row, seed {config.seed}"
     note = _note(likelihood)
     rate = _rate_in_words(model.prior, sampled)
-    one = f"one sample a row, seed {config.seed}"
+    relaxed = f"{config.num_samples} sample{_s(config.num_samples)} a row, seed {config.seed}"
     bounds: list[tuple[str, Tensor, str]] = [
         (
             "relaxed_loss",
             rows.relaxed_loss,
-            f"relaxed codes of {model.relaxation.name} at relaxation temperature {relaxation_temperature:g}, {one}, "
+            f"{model.relaxation.name} codes at relaxation temperature {relaxation_temperature:g}, {relaxed}, "
             f"discrete KL to {_PRIOR_IN_WORDS[model.prior.name]}; a bound on nothing",
         ),
         (
             "straight_through_loss",
             rows.straight_through_loss,
-            f"the relaxed codes of relaxed_loss, rounded; {one}{note}",
+            f"the relaxed codes of relaxed_loss, rounded: {relaxed}{note}",
         ),
         (
             "integrality_gap",
@@ -241,7 +241,11 @@ def add_usage(metrics: MetricList, prior: Prior, latent_kl: Float64[np.ndarray, 
 
 
 def _samples(count: int) -> str:
-    return f"{count} discrete sample{'' if count == 1 else 's'}"
+    return f"{count} discrete sample{_s(count)}"
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _rate_in_words(prior: Prior, sampled: str) -> str:

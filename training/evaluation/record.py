@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +36,31 @@ class Evaluation:
 
 
 def table(metrics: Sequence[Metric]) -> str:
-    """Plain text, a line a metric: name, value with its standard error, unit, protocol."""
-    lines = [("metric", "value", "std. error", "unit", "protocol")]
+    """Plain text: what was measured on, then a line a metric: name, value with its standard error, unit, how."""
+    measured_on = shared_protocol(metrics)
+    lines = [("metric", "value", "std. error", "unit", "how")]
     for metric in metrics:
         error = "" if metric.standard_error is None else f"{metric.standard_error:,.4f}"
-        lines.append((metric.name, value_in_words(metric), error, metric.unit, metric.protocol))
+        how = metric.protocol.removeprefix(measured_on).removeprefix("; ")
+        lines.append((metric.name, value_in_words(metric), error, metric.unit, how))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        f"{name:<{widths[0]}}  {value:>{widths[1]}}  {error:>{widths[2]}}  {unit:<{widths[3]}}  {protocol}"
-        for name, value, error, unit, protocol in lines
-    )
+    rows = [
+        f"{name:<{widths[0]}}  {value:>{widths[1]}}  {error:>{widths[2]}}  {unit:<{widths[3]}}  {how}"
+        for name, value, error, unit, how in lines
+    ]
+    return "\n".join([*([measured_on] if measured_on else []), *rows])
+
+
+def shared_protocol(metrics: Sequence[Metric]) -> str:
+    """What all protocols begin with, up to a semicolon: the data. Empty when they differ from the start."""
+    parts = zip(*(metric.protocol.split("; ") for metric in metrics), strict=False)
+    return "; ".join(first for first, *others in takewhile(lambda each: len(set(each)) == 1, parts))
 
 
 def value_in_words(metric: Metric) -> str:
-    """The value, counts as whole numbers."""
-    return f"{metric.value:,.0f}" if metric.unit == "count" else f"{metric.value:,.4f}"
+    """The value; counts as whole numbers."""
+    is_count = metric.standard_error is None and float(metric.value).is_integer()
+    return f"{metric.value:,.0f}" if is_count else f"{metric.value:,.4f}"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from models.manifest import Metric
-from training.evaluation.record import value_in_words
+from training.evaluation.record import shared_protocol, value_in_words
 from training.report.charts import Interval, interval_chart
 from training.report.html import Markup, element, section, table
 
@@ -17,8 +17,7 @@ _CAPTION = (
 
 def evaluation(metrics: Sequence[Metric], step: int) -> Markup:
     """The evaluation of the checkpoint at `step`."""
-    # What all protocols begin with is the data.
-    measured_on, separator, _ = metrics[0].protocol.partition("; ")
+    measured_on = shared_protocol(metrics)
     shown = [metric for metric in metrics if _is_bound(metric)]
     intervals = [Interval(metric.name, metric.value, metric.standard_error) for metric in shown]
     rows = [
@@ -27,7 +26,7 @@ def evaluation(metrics: Sequence[Metric], step: int) -> Markup:
             value_in_words(metric),
             "" if metric.standard_error is None else f"{metric.standard_error:,.4f}",
             metric.unit,
-            metric.protocol.removeprefix(measured_on + separator),
+            metric.protocol.removeprefix(measured_on).removeprefix("; "),
         )
         for metric in metrics
     ]
