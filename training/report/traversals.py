@@ -43,7 +43,9 @@ def traverse(
     codes = _indices(model, row.unsqueeze(0))
     changed = codes.repeat(len(latents) * num_values, 1)
     places = torch.from_numpy(latents).to(codes.device).repeat_interleave(num_values)
-    changed[torch.arange(len(changed)), places] = torch.arange(num_values, device=codes.device).repeat(len(latents))
+    changed[torch.arange(len(changed), device=codes.device), places] = torch.arange(
+        num_values, device=codes.device
+    ).repeat(len(latents))
     outputs = _decode(model, torch.cat([codes, changed])).cpu().numpy()
     return Traversal(outputs[0], codes[0].cpu().numpy()[latents], outputs[1:].reshape(len(latents), num_values, -1))
 
