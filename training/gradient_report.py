@@ -31,7 +31,6 @@ from training.enumeration import check_enumerable, expectation
 from training.errors import ConfigError, EvaluationError
 from training.estimators import Estimator, Exact, fitting_estimators
 from training.gradient_errors import GradientErrors, Interval, check_num_draws, gradient_errors
-from training.kl import entropy
 from training.latents import LatentConfig
 from training.model import DiscreteVAE
 from training.posteriors import Posterior
@@ -205,7 +204,7 @@ class _Subject:
 
     def entropy(self) -> float:
         """Mean entropy of q(z|x), nats a latent."""
-        return float(entropy(self._posterior(self._outputs).logits, self._model.latent).mean())
+        return float(self._model.latent.entropy(self._posterior(self._outputs).logits).mean())
 
     def draws(self, contender: Contender, num_draws: int, seed: int) -> Float64[Tensor, "S L"]:
         """Independent draws of a contender's gradient."""
@@ -260,7 +259,7 @@ class _Subject:
         """The rest of -ELBO."""
         if self._model.prior.is_factorised:
             return self._model.kl(posterior.logits).sum(dim=-1)
-        return -entropy(posterior.logits, self._model.latent).sum(dim=-1)
+        return -self._model.latent.entropy(posterior.logits).sum(dim=-1)
 
     def _gradient(self, value: Callable[[Posterior], Float[Tensor, " B"]]) -> Float64[Tensor, " L"]:
         outputs = self._outputs.clone().requires_grad_()

@@ -5,6 +5,7 @@ binary and N, K for categorical latents. A *code as a tensor* is float: 0 or 1 a
 can be fed to a decoder and differentiated through; `indices` are the integers it stands for.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -66,6 +67,13 @@ class LatentConfig:
             return torch.sigmoid(logits) * (logits - prior_logits) - F.softplus(logits) + F.softplus(prior_logits)
         log_q = F.log_softmax(logits, dim=-1)
         return (log_q.exp() * (log_q - F.log_softmax(prior_logits, dim=-1))).sum(dim=-1)
+
+    def entropy(self, logits: Float[Tensor, "*batch_latent"]) -> Float[Tensor, "..."]:
+        """H(q) of the discrete law with these logits, in closed form: nats a latent, [..., N], within [0, log K].
+
+        As log K less the KL to the uniform law, which is finite for all finite logits.
+        """
+        return math.log(self.num_categories) - self.kl(logits, torch.zeros_like(logits))
 
     def most_probable(self, scores: Float[Tensor, "*batch_latent"]) -> Float[Tensor, "*batch_latent"]:
         """The code with the highest scores, as a tensor: `[scores > 0]`, or one-hot of the (first) arg max.

@@ -166,14 +166,6 @@ def smallest(schedule: Schedule) -> float:
             return min(schedule.values)
 
 
-TemperatureConfig = ExponentialSchedule
-
-
-def relaxation_temperature(schedule: Schedule, step: int) -> float:
-    """The relaxation temperature used in the step with this number, counted from 0."""
-    return value(schedule, step)
-
-
 def _through(steps: tuple[int, ...], values: tuple[float, ...], interpolation: str, step: int) -> float:
     after = bisect_right(steps, step)
     if after in (0, len(steps)):

@@ -42,7 +42,6 @@ class Trainer:
         self.step = 0
         self._folder = folder
         self._device = device
-        self._dataset = dataset
         torch.set_num_threads(config.training.num_threads)
         self.model = build_model(config, dataset).to(device)
         self._optimizer = build_optimizer(config.optimizer, self.model.parameters())

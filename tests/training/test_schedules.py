@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from training.schedules import TemperatureConfig, relaxation_temperature
+from training.schedules import ExponentialSchedule, value
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ from training.schedules import TemperatureConfig, relaxation_temperature
     ],
 )
 def test_the_temperature_of_a_step(options, step, expected):
-    assert relaxation_temperature(TemperatureConfig(**options), step) == pytest.approx(expected, rel=1e-12)
+    assert value(ExponentialSchedule(**options), step) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_temperature_never_rises_and_reaches_its_minimum():
-    config = TemperatureConfig(initial=1.5, minimum=0.3, rate=7e-4, update_every=13)
-    values = [relaxation_temperature(config, step) for step in range(4000)]
+    config = ExponentialSchedule(initial=1.5, minimum=0.3, rate=7e-4, update_every=13)
+    values = [value(config, step) for step in range(4000)]
     assert values == sorted(values, reverse=True)
     assert values[0] == 1.5
     assert values[-1] == 0.3
@@ -51,4 +51,4 @@ def test_the_temperature_never_rises_and_reaches_its_minimum():
 )
 def test_schedules_that_cannot_be_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        TemperatureConfig(**options)
+        ExponentialSchedule(**options)

@@ -43,16 +43,6 @@ ESTIMATORS: dict[str, type[Estimator]] = {kind().name: kind for kind in Estimato
 """Every estimator by the name that configurations and manifests use."""
 
 
-def build_estimator(config: Estimator, latent: LatentConfig) -> Estimator:
-    """The estimator of a configuration, once it is known to fit the latents.
-
-    Raises ConfigError naming what would work, where the method is not defined for their kind, or they have too many
-    codes for it.
-    """
-    config.check_latent(latent)
-    return config
-
-
 def fitting_estimators(latent: LatentConfig) -> list[Estimator]:
     """Every estimator that fits these latents, with its default options."""
     fitting = []
@@ -83,7 +73,6 @@ __all__ = [
     "ReinforceLeaveOneOut",
     "StraightThrough",
     "StraightThroughGumbel",
-    "build_estimator",
     "draw_codes",
     "fitting_estimators",
     "straight_through",
