@@ -123,7 +123,7 @@ LABEL org.opencontainers.image.title="latent-codes train" \
 FROM labelled AS serve
 ENV LATENT_CODES_HOST=0.0.0.0 \
     LATENT_CODES_PORT=8000 \
-    LATENT_CODES_MODEL_REPOSITORIES=/app/models/shipped:/models
+    LATENT_CODES_MODEL_REPOSITORIES=/models:/app/models/shipped
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=120s --retries=3 CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['LATENT_CODES_PORT']), timeout=2); c.request('GET', '/v2/health/ready'); sys.exit(c.getresponse().status != 200)"]

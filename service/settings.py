@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
     model_repositories: Annotated[tuple[Path, ...], NoDecode] = Field(
-        (Path("models/shipped"), Path("model_repository")),
+        (Path("model_repository"), Path("models/shipped")),
         min_length=1,
         description=(
             f"Folders of models, separated by `{os.pathsep}`, or a JSON list. Of a version that two hold, the first is "

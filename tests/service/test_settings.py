@@ -42,7 +42,7 @@ def test_every_setting_is_documented_with_its_default_and_its_sentence() -> None
 def test_without_variables_the_documented_defaults_apply() -> None:
     settings = Settings.from_environment()
     assert (settings.host, settings.port, settings.device) == ("127.0.0.1", 8000, "auto")
-    assert settings.model_repositories == (Path("models/shipped"), Path("model_repository"))
+    assert settings.model_repositories == (Path("model_repository"), Path("models/shipped"))
 
 
 @pytest.mark.parametrize("text", ["a:b/c", "a::b/c", '["a", "b/c"]'])
