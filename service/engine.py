@@ -9,7 +9,6 @@ Shapes: B rows, S samples, N latents, K categories, D input values; `*latent` is
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
@@ -25,6 +24,7 @@ from models.repository import StoredModel
 from service import checks, prior
 from service.checks import Floats
 from service.errors import GraphRefused, invalid, shown
+from service.results import Encoding, Generation, Reconstruction
 from service.sampling import Sampling, checked_outputs
 from service.sessions import GraphSession
 from service.settings import Device
@@ -34,48 +34,6 @@ GENERATE_OUTPUTS = ("codes", "relaxed")
 
 _MEASURED_ROWS = 64
 _MEASURED_RUNS = 3
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """What an input became; None where it was not asked for."""
-
-    seed: int | None
-    """What the noise was drawn with; at temperature 0, where none is drawn, the seed given."""
-    codes: Codes | None = None
-    """[B, N] or [B, S, N]"""
-    relaxed: Floats | None = None
-    """[B, *latent] or [B, S, *latent]"""
-    probabilities: Floats | None = None
-    """[B, *latent]: of the posterior, softmax or sigmoid of the logits, whatever the temperature."""
-    logits: Floats | None = None
-    """[B, *latent]"""
-    margins: Floats | None = None
-    """[B, N] or [B, S, N]: best minus second-best score, for a bit the absolute score."""
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """Inputs as they come back through their codes."""
-
-    encoding: Encoding
-    outputs: Floats
-    """[B, *input] or [B, S, *input]"""
-    mean_squared_error: NDArray[np.float64]
-    """[B] or [B, S]: over the D values of an input."""
-
-
-@dataclass(frozen=True)
-class Generation:
-    """Codes drawn from the prior, and what they decode to; here B counts the codes drawn."""
-
-    seed: int | None
-    outputs: Floats
-    """[B, *input]"""
-    codes: Codes | None = None
-    """[B, N]"""
-    relaxed: Floats | None = None
-    """[B, *latent]"""
 
 
 class Engine:

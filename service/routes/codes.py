@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import wire
-from service.engine import Encoding, Engine
+from service.engine import Engine
 from service.errors import invalid, shown
 from service.openapi import problem_responses, reply_content, request_body
 from service.parts import parts_of
+from service.results import Encoding
 from service.routes.versions import MODEL, VERSION, ModelName, Version, find
 from service.schemas import (
     CodeFormat,

@@ -14,7 +14,8 @@ from tiny_models import TINY_BINARY
 from models.repository import Repository
 from service.app import create_app
 from service.catalog import Catalog
-from service.engine import Encoding, Engine
+from service.engine import Engine
+from service.results import Encoding
 from service.settings import Settings
 from service.workers import Worker
 
