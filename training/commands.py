@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 _NUM_GOLDEN = 64
 _NUM_PARITY = 256
+_QUICK = EvaluationConfig(num_samples=5, importance_samples=())
+"""For an export or report of a run that nobody evaluated yet: minutes at most, for a convolutional network too."""
 
 
 def fit(config_file: Path | None, overrides: Sequence[str], folder: Path | None, device_name: str) -> tuple[Path, bool]:
@@ -69,8 +71,8 @@ def report_run(folder: Path, split: SplitName, device_name: str) -> Path:
     run = runs.open_run(folder, device=choose_device(device_name))
     metrics = _kept_metrics(folder, split, run.step)
     if metrics is None:
-        logger.info("no evaluation of step %d yet: evaluating the %s split", run.step, split)
-        evaluation = _evaluate(run, split, EvaluationConfig())
+        logger.info("no evaluation of step %d yet: a quick one of %s; `evaluate` measures more", run.step, split)
+        evaluation = _evaluate(run, split, _QUICK)
         write_record(_evaluation_file(folder, split), evaluation, step=run.step)
         metrics = list(evaluation.metrics)
     path = folder / "report.html"
@@ -125,8 +127,8 @@ def export_run(folder: Path, repository: Repository, name: str | None, descripti
     config = run.config
     metrics = _kept_metrics(folder, "test", run.step)
     if metrics is None:
-        logger.info("no evaluation of step %d yet: evaluating the test split", run.step)
-        metrics = list(_evaluate(run, "test", EvaluationConfig()).metrics)
+        logger.info("no evaluation of step %d yet: a quick one of the test split; `evaluate` measures more", run.step)
+        metrics = list(_evaluate(run, "test", _QUICK).metrics)
     inputs = run.dataset.evaluation_inputs("test")
     # Spread over the split: in some data sets the rows of a class stand together.
     spread = inputs[:: max(1, len(inputs) // (_NUM_GOLDEN + _NUM_PARITY))]

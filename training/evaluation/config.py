@@ -15,7 +15,7 @@ class EvaluationConfig:
     """
 
     num_samples: int = 20
-    importance_samples: tuple[int, ...] = (5, 50, 1000)
+    importance_samples: tuple[int, ...] = (5, 50)
     exact: bool = True
     seed: int = 0
     chunk_size: int = 512
