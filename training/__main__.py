@@ -13,7 +13,7 @@ from training.evaluation import EvaluationConfig
 
 _EXAMPLES = """\
 examples:
-  python -m training fit                                        8x8 digits, in half a minute
+  python -m training fit                                        8x8 digits, in about a minute
   python -m training fit --config training/presets/mnist-binary.toml
   python -m training fit --set data.name=folder --set data.path=photos --set name=photos
   python -m training fit --resume --run runs/photos             after an interruption

@@ -16,7 +16,7 @@ PRESETS = sorted((Path(config.__file__).parent / "presets").glob("*.toml"))
 
 
 def test_there_are_presets_for_the_default_and_for_the_shipped_models():
-    assert {"digits-binary", "mnist-binary", "mnist-categorical"} <= {path.stem for path in PRESETS}
+    assert {"mnist-binary", "mnist-categorical"} <= {path.stem for path in PRESETS}
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
