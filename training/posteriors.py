@@ -99,6 +99,12 @@ class Posterior(ABC):
         lead = () if num_samples is None else (num_samples,)
         return noise.draw(self.noise_name(self.latent.kind), (*lead, *shape), generator)
 
+    def rsample(
+        self, relaxation_temperature: Float[Tensor, ""], generator: torch.Generator, num_samples: int | None = None
+    ) -> Float[Tensor, "..."]:
+        """Relaxed values at temperature 1, differentiable in the parameters; shapes as `draw_noise`."""
+        return self.relaxed(self.scores(self.draw_noise(generator, num_samples)), relaxation_temperature)
+
     def with_parameters(self, parameters: Float[Tensor, "B *shape"]) -> "Posterior":
         """The same relaxation of the same latents with other parameters."""
         return type(self)(parameters, self.latent)

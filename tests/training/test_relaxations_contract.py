@@ -156,3 +156,14 @@ def test_float64_in_gives_float64_out(name):
         assert output.dtype == torch.float64
     low = random_posterior(name, dtype=torch.float32)
     torch.testing.assert_close(low.with_parameters(law.parameters.float()).logits, law.logits.float())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rsample_is_the_relaxed_value_of_the_generators_noise_and_differentiable(name):
+    law, tau = random_posterior(name), torch.tensor(0.5)
+    parameters = law.parameters.clone().requires_grad_()
+    drawn = law.with_parameters(parameters).rsample(tau, torch.Generator().manual_seed(5), num_samples=7)
+    assert torch.equal(drawn, law.relaxed(law.scores(drawn_noise(law, 7)), tau))
+    (gradient,) = torch.autograd.grad(drawn.square().sum(), parameters)
+    assert torch.isfinite(gradient).all()
+    assert gradient.any()
