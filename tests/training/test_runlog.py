@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -14,6 +15,9 @@ def tensorboard(folder):
 
 
 def write(folder, values, *, step=0):
+    if (folder / "tensorboard").exists():
+        # TensorBoard orders files by name: by the second, and then by a counter of the process, as text.
+        time.sleep(1.1)
     with RunLog(folder, step=step) as log:
         for at, value in values.items():
             log.scalars(at, {"train/loss": value})

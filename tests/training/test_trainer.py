@@ -25,7 +25,7 @@ from training.data import Dataset
 from training.data.splits import Split
 from training.errors import ConfigError, TrainingDiverged
 from training.runlog import METRICS_FILE, read_metrics
-from training.schedules import relaxation_temperature
+from training.schedules import value
 from training.trainer import Trainer
 
 
@@ -176,7 +176,7 @@ def test_every_line_adds_up_and_says_the_relaxation_temperature_of_its_last_step
         # Sums of float32 means of 64 rows.
         assert line["train/distortion"] + line["train/rate"] == pytest.approx(line["train/negative_elbo"], rel=1e-5)
         assert line["train/rate"] >= 0
-        expected = relaxation_temperature(settings.relaxation_temperature, line["step"] - 1)
+        expected = value(settings.relaxation_temperature, line["step"] - 1)
         assert line["relaxation_temperature"] == pytest.approx(expected, rel=1e-12)
     assert list(logged(tmp_path, "valid/negative_elbo")) == [6, 12, 18, 24, 30]
 
