@@ -21,8 +21,10 @@ from training.errors import RunError
 from training.evaluation import EvaluationConfig
 
 
-def run_one(path: Path, overrides: list[str], importance_samples: tuple[int, ...], device: str) -> dict:
-    """Train, or finish training, one configuration and evaluate it on the test split."""
+def run_one(
+    path: Path, overrides: list[str], splits: list[str], importance_samples: tuple[int, ...], device: str
+) -> dict:
+    """Train, or finish training, one configuration and evaluate it."""
     resolved = config.read(path, overrides)
     folder = Path("runs/benchmarks") / resolved.name
     try:
@@ -34,7 +36,7 @@ def run_one(path: Path, overrides: list[str], importance_samples: tuple[int, ...
     if not finished:
         sys.exit(130)
     results = {}
-    for split in ("valid", "test"):
+    for split in splits:
         evaluation = commands.evaluate_run(
             folder, split, EvaluationConfig(importance_samples=importance_samples), device
         )
@@ -81,10 +83,11 @@ if __name__ == "__main__":
     parser.add_argument("configurations", type=Path, nargs="+")
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--splits", nargs="+", choices=["valid", "test"], default=["valid", "test"])
     parser.add_argument("-m", "--importance-samples", type=int, nargs="*", default=[1000])
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for configuration in options.configurations:
-        outcome = run_one(configuration, options.set, tuple(options.importance_samples), options.device)
+        outcome = run_one(configuration, options.set, options.splits, tuple(options.importance_samples), options.device)
         merge(options.results, config.read(configuration, options.set).name, outcome)

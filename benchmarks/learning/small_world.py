@@ -24,10 +24,9 @@ COMMON = {
     "latent": {"kind": "categorical", "num_latents": 4, "num_categories": 8},
     "network": {"kind": "mlp", "hidden": [200]},
     "optimizer": {"name": "adam", "learning_rate": 1e-3},
-    "training": {"batch_size": 100, "log_every": 500, "evaluate_every": 3000, "checkpoint_every": 3000},
+    "training": {"batch_size": 100, "log_every": 500, "evaluate_every": 1500, "checkpoint_every": 1500},
 }
 ESTIMATORS = {
-    "exact": ({"name": "exact"}, 1.0),
     "straight_through": ({"name": "straight_through"}, 1.0),
     "straight_through_gumbel": ({"name": "straight_through_gumbel"}, 0.5),
     "decoupled_straight_through_gumbel": (
@@ -39,6 +38,7 @@ ESTIMATORS = {
     "gapped_straight_through": ({"name": "gapped_straight_through"}, 1.0),
     "reinmax": ({"name": "reinmax"}, 1.0),
     "reinforce_leave_one_out": ({"name": "reinforce_leave_one_out", "num_samples": 2}, 1.0),
+    "exact": ({"name": "exact"}, 1.0),
 }
 """Estimators, each with its relaxation temperature, the usual one of its paper; constant."""
 
@@ -90,7 +90,7 @@ def table(results: dict) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--num-steps", type=int, default=6000)
+    parser.add_argument("--num-steps", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--estimators", nargs="*", choices=list(ESTIMATORS), default=list(ESTIMATORS))

@@ -1,0 +1,33 @@
+"""Prints results of `run.py` as a Markdown table, the published numbers beside ours.
+
+python benchmarks/learning/table.py benchmarks/learning/jang/results.json
+"""
+
+import json
+import sys
+from pathlib import Path
+
+PUBLISHED = {"jang-st-gumbel-200-bits": 111.5, "jang-st-gumbel-20x10": 107.8}
+"""IWAE-1000 in nats: Jang, Gu and Poole 2016, arXiv:1611.01144, table 1."""
+
+
+def row(name: str, result: dict) -> str:
+    """One run: test bounds with standard errors, the published bound, how long it took."""
+    test = result["metrics"]["test"]
+
+    def cell(metric: str) -> str:
+        return f"{test[metric]['value']:.2f} ± {test[metric]['standard_error']:.2f}"
+
+    published = PUBLISHED.get(name)
+    return (
+        f"| `{name}` | {cell('iwae_1000')} | {published if published is not None else ''} | {cell('negative_elbo')} "
+        f"| {result['num_steps']:,} | {result['training_seconds'] / 60:.0f} min |"
+    )
+
+
+if __name__ == "__main__":
+    results = json.loads(Path(sys.argv[1]).read_text())
+    print("| run | test IWAE-1000 | published | test -ELBO | steps | training |")
+    print("| --- " * 6 + "|")
+    for run, outcome in results.items():
+        print(row(run, outcome))
