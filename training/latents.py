@@ -68,6 +68,16 @@ class LatentConfig:
         log_q = F.log_softmax(logits, dim=-1)
         return (log_q.exp() * (log_q - F.log_softmax(prior_logits, dim=-1))).sum(dim=-1)
 
+    def log_prob(self, logits: Float[Tensor, "..."], codes: Float[Tensor, "*batch_latent"]) -> Float[Tensor, "..."]:
+        """Log-probability of whole codes under these logits, nats, summed over N; leading axes broadcast.
+
+        Written as a sum over categories weighted by the code, which that of `torch.distributions.OneHotCategorical` is
+        not: it looks the category up, and no gradient would reach the code.
+        """
+        if self.kind == "binary":
+            return (codes * logits - F.softplus(logits)).sum(dim=-1)
+        return (codes * F.log_softmax(logits, dim=-1)).sum(dim=(-2, -1))
+
     def entropy(self, logits: Float[Tensor, "*batch_latent"]) -> Float[Tensor, "..."]:
         """H(q) of the discrete law with these logits, in closed form: nats a latent, [..., N], within [0, log K].
 

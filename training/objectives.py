@@ -14,7 +14,6 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -224,7 +223,7 @@ def importance_weighted_bound(
     codes = model.latent.most_probable(scores).detach()
     if gradient == "straight_through":
         codes = straight_through(codes, posterior.relaxed(scores, relaxation_temperature))
-    log_q = _log_prob(model, posterior.logits, codes)
+    log_q = model.latent.log_prob(posterior.logits, codes)
     log_weights = model.log_likelihood(inputs, codes) + model.prior.log_prob(codes) - log_q
     bound = log_weights.logsumexp(dim=0) - math.log(num_samples)
     loss = -bound
@@ -232,15 +231,6 @@ def importance_weighted_bound(
         advantage = bound.detach() - _bounds_without_each(log_weights.detach())
         loss = loss - (advantage * log_q).sum(dim=0)
     return Objective(loss.mean(), {f"iwae_{num_samples}": -bound.detach()})
-
-
-def _log_prob(
-    model: DiscreteVAE, logits: Float[Tensor, "B *latent"], codes: Float[Tensor, "S B *latent"]
-) -> Float[Tensor, "S B"]:
-    """Log-probability of codes under q, differentiable in the codes too, which those of torch.distributions are not."""
-    if model.latent.kind == "binary":
-        return (codes * logits - F.softplus(logits)).sum(dim=-1)
-    return (codes * F.log_softmax(logits, dim=-1)).sum(dim=(-2, -1))
 
 
 def _bounds_without_each(log_weights: Float[Tensor, "S B"]) -> Float[Tensor, "S B"]:

@@ -5,7 +5,6 @@ from itertools import chain
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -40,15 +39,8 @@ class Prior(nn.Module, ABC):
         """
 
     def log_prob(self, codes: Float[Tensor, "*batch_latent"]) -> Float[Tensor, "..."]:
-        """Log-probability of whole codes in nats: the sum over N, of the shape of the leading axes; one pass.
-
-        Written as a sum over categories weighted by the code, which `torch.distributions.OneHotCategorical` is not:
-        it looks the category up, and no gradient would reach the code.
-        """
-        logits = self(codes)
-        if self.latent.kind == "binary":
-            return (codes * logits - F.softplus(logits)).sum(dim=-1)
-        return (codes * F.log_softmax(logits, dim=-1)).sum(dim=(-2, -1))
+        """Log-probability of whole codes in nats, of the shape of the leading axes; one pass, differentiable."""
+        return self.latent.log_prob(self(codes), codes)
 
     @abstractmethod
     def kl(
