@@ -5,6 +5,7 @@ Triton's model repository. Folders and files whose name begins with `.` are not 
 renames it, so that a half-written model is never found.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -31,6 +32,8 @@ class StoredModel:
     manifest: Manifest
     graphs: Mapping[Role, bytes]
     folder: Path
+    manifest_sha256: str
+    """Of the file `manifest.json`, in hexadecimal. The graphs' are in it, so it names everything that makes a code."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,14 @@ class Repository:
             what = f"model {name!r}" if version is None or not versions else f"version {version} of model {name!r}"
             raise ModelNotFound(f"no {what} in {self.root}")
         folder = self.root / name / str(version if version is not None else versions[-1])
-        manifest = _read_manifest(folder)
+        manifest, manifest_sha256 = _read_manifest(folder)
         if (manifest.name, str(manifest.version)) != (name, folder.name):
             raise ModelCorrupted(
                 f"{folder / MANIFEST_FILE}: expected model {name!r} version {folder.name}, as its folder says, "
                 f"got {manifest.name!r} version {manifest.version}"
             )
         graphs = {role: _read_graph(folder, graph) for role, graph in manifest.graphs.items()}
-        return StoredModel(manifest, graphs, folder)
+        return StoredModel(manifest, graphs, folder, manifest_sha256)
 
     def publish(self, manifest: Manifest, graphs: Mapping[Role, bytes]) -> StoredModel:
         """Write a model as the next version of its name, whatever version `manifest` carries, in one rename.
@@ -104,7 +107,8 @@ class Repository:
                 published = manifest.model_copy(
                     update={"version": max(_versions(list(parent.iterdir())), default=0) + 1}
                 )
-                _write(temporary / MANIFEST_FILE, published.to_json())
+                text = published.to_json()
+                _write(temporary / MANIFEST_FILE, text)
                 _sync(temporary)
                 folder = parent / str(published.version)
                 try:
@@ -116,7 +120,7 @@ class Repository:
                     raise
                 _sync(parent)
                 _sync(self.root)
-                return StoredModel(published, dict(graphs), folder)
+                return StoredModel(published, dict(graphs), folder, _sha256(text))
         except OSError as error:
             raise PublishRefused(f"cannot write to {parent}: {error.strerror}") from error
         finally:
@@ -152,13 +156,18 @@ def _is_name(name: str) -> bool:
     return True
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def _read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """The manifest, and the SHA-256 of its file."""
     path = folder / MANIFEST_FILE
     text = _read(path, _MAX_MANIFEST_BYTES)
     try:
-        return Manifest.from_json(text)
+        return Manifest.from_json(text), _sha256(text)
     except ManifestError as error:
         raise ModelCorrupted(f"{path}: {error}") from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _read_graph(folder: Path, graph: GraphFile) -> bytes:

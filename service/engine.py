@@ -39,9 +39,17 @@ _MEASURED_RUNS = 3
 class Engine:
     """A model, ready: its graphs are loaded and match its manifest. Safe to use from several threads."""
 
-    def __init__(self, manifest: Manifest, graphs: Mapping[Role, GraphSession], *, max_rows_per_run: int = 256) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        graphs: Mapping[Role, GraphSession],
+        *,
+        manifest_sha256: str,
+        max_rows_per_run: int = 256,
+    ) -> None:
         """More rows than `max_rows_per_run` are run in pieces, which bounds memory and changes no answer."""
         self.manifest = manifest
+        self.manifest_sha256 = manifest_sha256
         self._graphs = graphs
         self._max_rows_per_run = max_rows_per_run
 
@@ -59,7 +67,7 @@ class Engine:
                 graphs[role] = GraphSession(stored.graphs[role], signature, device=device, num_threads=num_threads)
             except GraphRefused as error:
                 raise GraphRefused(f"{stored.folder / stored.manifest.graphs[role].file}: {error}") from error
-        return cls(stored.manifest, graphs, max_rows_per_run=max_rows_per_run)
+        return cls(stored.manifest, graphs, manifest_sha256=stored.manifest_sha256, max_rows_per_run=max_rows_per_run)
 
     @property
     def provider(self) -> str:
@@ -95,13 +103,15 @@ class Engine:
         relaxation_temperature: float | None = None,
         seed: int | None = None,
         num_samples: int = 1,
+        first_row: int = 0,
         outputs: Sequence[str] = ("codes",),
     ) -> Encoding:
         """Inputs [B, D] or [B, *input], within the manifest's range, to what `outputs` asks for.
 
-        Raises InvalidFields. `relaxation_temperature` is by default the manifest's.
+        Raises InvalidFields. `relaxation_temperature` is by default the manifest's. `first_row` is the number of the
+        first row, where these inputs continue others: the noise of a row is that of (seed, its number).
         """
-        sampling = self._sampling(temperature, relaxation_temperature, seed, num_samples)
+        sampling = self._sampling(temperature, relaxation_temperature, seed, num_samples, first_row)
         return self._encode(checks.inputs(self.manifest, inputs), sampling, checked_outputs(outputs, ENCODE_OUTPUTS))
 
     def decode(self, codes: NDArray[Any]) -> Floats:
@@ -124,11 +134,12 @@ class Engine:
         relaxation_temperature: float | None = None,
         seed: int | None = None,
         num_samples: int = 1,
+        first_row: int = 0,
         outputs: Sequence[str] = ("codes",),
     ) -> Reconstruction:
         """Inputs to codes and back, with the error of each; arguments and errors as `encode`."""
         wanted = checked_outputs(outputs, ENCODE_OUTPUTS)
-        sampling = self._sampling(temperature, relaxation_temperature, seed, num_samples)
+        sampling = self._sampling(temperature, relaxation_temperature, seed, num_samples, first_row)
         rows = checks.inputs(self.manifest, inputs)
         encoding = self._encode(rows, sampling, wanted | {"codes"})
         assert encoding.codes is not None
@@ -149,6 +160,7 @@ class Engine:
         temperature: float = 1.0,
         relaxation_temperature: float | None = None,
         seed: int | None = None,
+        first_row: int = 0,
         outputs: Sequence[str] = ("codes",),
     ) -> Generation:
         """Draw codes from the prior and decode them. Raises InvalidFields.
@@ -159,7 +171,7 @@ class Engine:
         wanted = checked_outputs(outputs, GENERATE_OUTPUTS)
         if num_codes < 1:
             raise invalid("num_samples", "an integer of at least 1", shown(num_codes))
-        sampling = self._sampling(temperature, relaxation_temperature, seed, 1)
+        sampling = self._sampling(temperature, relaxation_temperature, seed, 1, first_row)
         drawn = self._draw(num_codes, sampling, wanted | {"codes"})
         return Generation(
             sampling.seed,
@@ -178,7 +190,12 @@ class Engine:
     # Running the graphs, in pieces of bounded size.
 
     def _sampling(
-        self, temperature: float, relaxation_temperature: float | None, seed: int | None, num_samples: int
+        self,
+        temperature: float,
+        relaxation_temperature: float | None,
+        seed: int | None,
+        num_samples: int,
+        first_row: int,
     ) -> Sampling:
         if relaxation_temperature is None:
             relaxation_temperature = self.manifest.relaxation_temperature
@@ -187,6 +204,7 @@ class Engine:
             relaxation_temperature=relaxation_temperature,
             seed=seed,
             num_samples=num_samples,
+            first_row=first_row,
         )
 
     def _encode(self, rows: Floats, sampling: Sampling, wanted: frozenset[str]) -> Encoding:
@@ -259,11 +277,19 @@ class Engine:
         sample: int = 0,
         purpose: noise.Purpose,
     ) -> Floats:
-        """Standard noise [num_rows, *latent], or zeros where nothing is drawn."""
+        """Standard noise [num_rows, *latent] of rows `first_row ..` of the request, or zeros where nothing is drawn."""
         shape = self.manifest.latent_shape
         if sampling.seed is None or sampling.is_deterministic:
             return np.zeros((num_rows, *shape), np.float32)
-        return noise.draw(name, sampling.seed, num_rows, shape, first_row=first_row, sample=sample, purpose=purpose)
+        return noise.draw(
+            name,
+            sampling.seed,
+            num_rows,
+            shape,
+            first_row=sampling.first_row + first_row,
+            sample=sample,
+            purpose=purpose,
+        )
 
     def _sample(
         self, parameters: Floats, sampling: Sampling, wanted: frozenset[str], purpose: noise.Purpose

@@ -22,6 +22,8 @@ RELAXATION_TEMPERATURE_EXPECTED = (
     f"a finite number above 0, from {MIN_RELAXATION_TEMPERATURE:g} to {MAX_RELAXATION_TEMPERATURE:g}"
 )
 SEED_EXPECTED = f"an integer from 0 to {MAX_SEED}"
+MAX_FIRST_ROW = MAX_SEED
+FIRST_ROW_EXPECTED = f"an integer from 0 to {MAX_FIRST_ROW}"
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,18 @@ class Sampling:
     relaxation_temperature: float
     seed: int | None
     num_samples: int
+    first_row: int = 0
+    """Number of the first row, for its noise: requests that continue each other draw what one request would."""
 
     @classmethod
     def checked(
-        cls, *, temperature: float, relaxation_temperature: float, seed: int | None, num_samples: int = 1
+        cls,
+        *,
+        temperature: float,
+        relaxation_temperature: float,
+        seed: int | None,
+        num_samples: int = 1,
+        first_row: int = 0,
     ) -> Self:
         """Raises InvalidFields. Above temperature 0 a missing seed is drawn from the operating system's randomness."""
         if not 0 <= temperature <= MAX_TEMPERATURE:
@@ -46,9 +56,11 @@ class Sampling:
             raise invalid("seed", SEED_EXPECTED, shown(seed))
         if num_samples < 1:
             raise invalid("num_samples", "an integer of at least 1", shown(num_samples))
+        if not 0 <= first_row <= MAX_FIRST_ROW:
+            raise invalid("first_row", FIRST_ROW_EXPECTED, shown(first_row))
         if seed is None and temperature > 0:
             seed = secrets.randbelow(_DRAWN_SEEDS)
-        return cls(float(temperature), float(relaxation_temperature), seed, num_samples)
+        return cls(float(temperature), float(relaxation_temperature), seed, num_samples, first_row)
 
     @property
     def is_deterministic(self) -> bool:

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from models.manifest import InputSpec, Kind, Metric, Prior, RelaxationSpec, TrainingRecord
 from models.noise import MAX_SEED
 from service.sampling import (
+    FIRST_ROW_EXPECTED,
+    MAX_FIRST_ROW,
     MAX_RELAXATION_TEMPERATURE,
     MAX_TEMPERATURE,
     MIN_RELAXATION_TEMPERATURE,
@@ -96,6 +98,15 @@ Seed = Annotated[
         description="The same request with the same seed gets the same codes. By default drawn, and returned.",
     ),
 ]
+FirstRow = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=MAX_FIRST_ROW,
+        description="Number of the first row, for the noise. Requests of one seed that continue each other's rows get "
+        "the codes that a single request would.",
+    ),
+]
 NumSamples = Annotated[
     int, Field(ge=1, description="Samples of each row; with more than one, a sample axis follows the rows.")
 ]
@@ -111,6 +122,7 @@ EXPECTED = {
     "relaxation_temperature": RELAXATION_TEMPERATURE_EXPECTED,
     "seed": SEED_EXPECTED,
     "num_samples": "an integer of at least 1",
+    "first_row": FIRST_ROW_EXPECTED,
     "code_format": "indices, hex or base64",
 }
 """What to say of a parameter that does not fit, whatever is wrong with it."""
@@ -124,6 +136,7 @@ class EncodeRequest(_Request):
     relaxation_temperature: RelaxationTemperature = None
     seed: Seed = None
     num_samples: NumSamples = 1
+    first_row: FirstRow = 0
     outputs: Annotated[list[EncodeOutput], Field(min_length=1, max_length=5, description="What to return.")] = ["codes"]
     code_format: CodeFormatField = "indices"
 
@@ -149,6 +162,7 @@ class GenerateRequest(_Request):
     temperature: PriorTemperature = 1.0
     relaxation_temperature: RelaxationTemperature = None
     seed: Seed = None
+    first_row: FirstRow = 0
     outputs: Annotated[
         list[GenerateOutput],
         Field(min_length=1, max_length=2, description="What to return beside the decoded outputs."),
@@ -246,6 +260,9 @@ class ModelReply(_Reply):
 
     name: str
     version: int
+    manifest_sha256: Annotated[
+        str, Field(description="Of `manifest.json` on disk, in hexadecimal: which model, to the last bit, made a code.")
+    ]
     versions: Annotated[list[int], Field(description="Versions of this model that are served.")]
     provider: Annotated[str, Field(description="The execution provider of ONNX Runtime that really runs the model.")]
     schema_version: int

@@ -61,6 +61,7 @@ def _read_encode(document: Any, engine: Engine, settings: Settings) -> Job:
             relaxation_temperature=request.relaxation_temperature,
             seed=request.seed,
             num_samples=request.num_samples,
+            first_row=request.first_row,
             outputs=request.outputs,
         )
         return _encoding(encoding, request.code_format, engine)
@@ -79,6 +80,7 @@ def _read_reconstruct(document: Any, engine: Engine, settings: Settings) -> Job:
             relaxation_temperature=request.relaxation_temperature,
             seed=request.seed,
             num_samples=request.num_samples,
+            first_row=request.first_row,
             outputs=request.outputs,
         )
         encoding = _encoding(found.encoding, request.code_format, engine)
@@ -114,6 +116,7 @@ def _read_generate(document: Any, engine: Engine, settings: Settings) -> Job:
             temperature=request.temperature,
             relaxation_temperature=request.relaxation_temperature,
             seed=request.seed,
+            first_row=request.first_row,
             outputs=request.outputs,
         )
         encoding = Encoding(found.seed, codes=found.codes, relaxed=found.relaxed)

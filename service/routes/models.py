@@ -69,7 +69,11 @@ def _summary(catalog: Catalog, name: str) -> dict[str, Any]:
 
 def _description(catalog: Catalog, engine: Engine) -> dict[str, Any]:
     versions = catalog.versions(engine.manifest.name)
-    return _plain(engine.manifest) | {"versions": versions, "provider": engine.provider}
+    return _plain(engine.manifest) | {
+        "manifest_sha256": engine.manifest_sha256,
+        "versions": versions,
+        "provider": engine.provider,
+    }
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:

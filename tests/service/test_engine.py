@@ -114,6 +114,29 @@ def test_a_row_has_the_same_code_whatever_it_is_run_with(pair: tuple[Engine, Tin
         np.testing.assert_array_equal(engine.encode(inputs[:num_rows], **wanted).codes, whole.codes[:num_rows])
 
 
+def test_parts_that_say_where_they_begin_have_the_codes_of_the_whole(pair: tuple[Engine, TinyModel]) -> None:
+    engine, model = pair
+    inputs = model.inputs(300)
+    wanted = {"temperature": 0.9, "seed": 77, "num_samples": 2}
+    for operation in (engine.encode, engine.reconstruct):
+        whole = operation(inputs, outputs=ENCODE_OUTPUTS, **wanted)
+        parts = [
+            operation(inputs[first:end], first_row=first, outputs=ENCODE_OUTPUTS, **wanted)
+            for first, end in [(0, 1), (1, 290), (290, 300)]
+        ]
+        if operation == engine.reconstruct:
+            np.testing.assert_array_equal(np.concatenate([part.outputs for part in parts]), whole.outputs)
+            parts, whole = [part.encoding for part in parts], whole.encoding
+        for name in ENCODE_OUTPUTS:
+            joined = np.concatenate([getattr(part, name) for part in parts])
+            np.testing.assert_array_equal(joined, getattr(whole, name), err_msg=name)
+    # The oracle that would notice a first_row that nothing looks at.
+    assert (engine.encode(inputs[1:], **wanted).codes != engine.encode(inputs, **wanted).codes[1:]).any()
+    drawn = engine.generate(300, seed=8).codes
+    parts = [engine.generate(end - first, seed=8, first_row=first).codes for first, end in [(0, 260), (260, 300)]]
+    np.testing.assert_array_equal(np.concatenate(parts), drawn)
+
+
 @pytest.mark.parametrize("temperature", [0.25, 0.5, 1.0, 2.0, 4.0])
 def test_sampled_symbols_have_the_law_softmax_of_the_logits_over_the_temperature(
     pair: tuple[Engine, TinyModel], temperature: float
@@ -243,6 +266,8 @@ REFUSED: dict[str, tuple[Call, str]] = {
         "relaxation_temperature: expected a finite number above 0",
     ),
     "negative-seed": (lambda e, m: e.encode(m.inputs(1), seed=-1), "seed: expected"),
+    "negative-first-row": (lambda e, m: e.encode(m.inputs(1), first_row=-1), "first_row: expected"),
+    "first-row-of-64-bits": (lambda e, m: e.generate(1, first_row=1 << 63), "first_row: expected"),
     "seed-of-64-bits": (lambda e, m: e.encode(m.inputs(1), seed=1 << 63), "seed: expected"),
     "no-samples": (lambda e, m: e.encode(m.inputs(1), num_samples=0), "num_samples: expected"),
     "no-outputs": (lambda e, m: e.encode(m.inputs(1), outputs=[]), "outputs: expected"),

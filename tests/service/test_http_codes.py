@@ -183,3 +183,14 @@ def test_a_request_of_many_rows_has_the_codes_of_its_rows_alone(call: Caller) ->
     assert call("encode", inputs=inputs[:1].tolist(), **body)["codes"] == whole[:1]
     assert call("encode", inputs=inputs[:400].tolist(), **body)["codes"] == whole[:400]
     np.testing.assert_array_equal(whole, call.model.encode(inputs, temperature=0.8, seed=15).codes)
+
+
+def test_requests_that_continue_each_other_have_the_codes_of_one(call: Caller) -> None:
+    inputs = call.model.inputs(20)
+    body = {"temperature": 0.8, "seed": 15}
+    whole = call("encode", inputs=inputs.tolist(), **body)["codes"]
+    rest = call("encode", inputs=inputs[7:].tolist(), first_row=7, **body)["codes"]
+    assert rest == whole[7:]
+    assert call("reconstruct", inputs=inputs[7:].tolist(), first_row=7, **body)["codes"] == rest
+    drawn = call("generate", num_samples=20, seed=3)["codes"]
+    assert call("generate", num_samples=2, first_row=18, seed=3)["codes"] == drawn[18:]

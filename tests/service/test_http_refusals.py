@@ -98,6 +98,8 @@ FIELDS: dict[str, tuple[str, Any, str, str]] = {
     ),
     "seed-negative": (f"{BINARY}/encode", {"inputs": [ROW], "seed": -1}, "seed", "-1"),
     "seed-too-large": (f"{BINARY}/encode", {"inputs": [ROW], "seed": 2**63}, "seed", str(2**63)),
+    "first-row-negative": (f"{BINARY}/encode", {"inputs": [ROW], "first_row": -1}, "first_row", "-1"),
+    "first-row-float": (f"{BINARY}/generate", {"first_row": 1.0}, "first_row", "1.0"),
     "seed-float": (f"{BINARY}/encode", {"inputs": [ROW], "seed": 1.0}, "seed", "1.0"),
     "num-samples-0": (f"{BINARY}/encode", {"inputs": [ROW], "num_samples": 0}, "num_samples", "0"),
     "num-samples-true": (f"{BINARY}/encode", {"inputs": [ROW], "num_samples": True}, "num_samples", "true"),
