@@ -13,7 +13,7 @@ TORCHLESS_ENV := .venv-torchless
 LOCK_ENV := .venv-lock
 PROJECT := pyproject.toml client/pyproject.toml
 
-.PHONY: serve test test-all test-torchless lint format train-env lock clean help
+.PHONY: serve test test-all test-torchless lint format docs train-env lock clean help
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -44,6 +44,9 @@ format: $(TEST_ENV)/.installed  ## Format the code
 	$(TEST_ENV)/bin/ruff format .
 	$(TEST_ENV)/bin/ruff check --fix .
 
+docs: $(TEST_ENV)/.installed  ## Build the documents into build/docs/index.html; a warning is an error
+	$(TEST_ENV)/bin/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
+
 train-env: $(TEST_ENV)/.installed  ## Make the environment that `python -m training` runs in
 
 # For every platform and every Python from 3.11 on, without the address of the index they came from.
@@ -63,7 +66,7 @@ clean:  ## Remove the environments and caches
 
 # What each environment holds, as arguments of pip.
 $(SERVE_ENV)/.installed: CONTENT = --editable '.[serve,$(RUNTIME)]'
-$(TEST_ENV)/.installed: CONTENT = --editable '.[serve,cpu,train]' --editable ./client --group lint --group test --group test-training
+$(TEST_ENV)/.installed: CONTENT = --editable '.[serve,cpu,train]' --editable ./client --group docs --group lint --group test --group test-training
 $(TORCHLESS_ENV)/.installed: CONTENT = --editable '.[serve,cpu]' --editable ./client --group test
 $(LOCK_ENV)/.installed: CONTENT = --group lock
 
