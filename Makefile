@@ -66,8 +66,8 @@ clean:  ## Remove the environments and caches
 
 # What each environment holds, as arguments of pip.
 $(SERVE_ENV)/.installed: CONTENT = --editable '.[serve,$(RUNTIME)]'
-$(TEST_ENV)/.installed: CONTENT = --editable '.[serve,cpu,train]' --editable ./client --group docs --group lint --group test --group test-training
-$(TORCHLESS_ENV)/.installed: CONTENT = --editable '.[serve,cpu]' --editable ./client --group test
+$(TEST_ENV)/.installed: CONTENT = --editable '.[serve,cpu,train,files]' --editable ./client --group docs --group lint --group test --group test-training
+$(TORCHLESS_ENV)/.installed: CONTENT = --editable '.[serve,cpu,files]' --editable ./client --group test
 $(LOCK_ENV)/.installed: CONTENT = --group lock
 
 %/.installed: $(PROJECT)

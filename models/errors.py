@@ -2,6 +2,8 @@
 
 ModelsError
 ├── CodeError               a code, or its packed form, that does not fit its layout
+├── CodeFileError           a file of codes that cannot be read
+│   └── WrongModel          codes that another model made
 ├── ManifestError           a manifest that cannot be read or contradicts itself
 └── RepositoryError
     ├── ModelNotFound       no such model or version
@@ -16,6 +18,14 @@ class ModelsError(Exception):
 
 class CodeError(ModelsError):
     """A code, or its packed form, does not fit the layout it is read with."""
+
+
+class CodeFileError(ModelsError):
+    """A file is not one of codes, is damaged, or contradicts itself."""
+
+
+class WrongModel(CodeFileError):
+    """The codes were made by another model than the one that is to decode them."""
 
 
 class ManifestError(ModelsError):
