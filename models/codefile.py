@@ -24,8 +24,8 @@ from models.noise import MAX_SEED
 
 METADATA_KEY = b"latent_codes"
 FORMAT_VERSION: Literal[1] = 1
-CODE, ID = "code", "id"
-"""Columns: the packed code, and where there is one the name of what was encoded."""
+CODE, ID, ROW = "code", "id", "row"
+"""Columns: the packed code, and where there are such the name of what was encoded and the number of its row."""
 
 ROWS_PER_GROUP = 1 << 16
 _ROWS_PER_BATCH = 1 << 12
@@ -47,7 +47,7 @@ class Provenance(BaseModel):
     seed: int | None = Field(None, ge=0, le=MAX_SEED)
     """None at temperature 0 only, where nothing is drawn."""
     first_row: int = Field(0, ge=0, le=MAX_SEED)
-    """Row i of the file was drawn with the noise of row `first_row + i`."""
+    """Without a column of row numbers, row i of the file was drawn with the noise of row `first_row + i`."""
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -76,10 +76,11 @@ class Provenance(BaseModel):
 
 
 class CodeBatch(NamedTuple):
-    """Some rows of a file: codes [B, N] in their layout's dtype, and B ids where the file has them."""
+    """Some rows of a file: codes [B, N] in their layout's dtype, and B ids and row numbers where the file has them."""
 
     codes: Codes
     ids: list[str] | None
+    rows: NDArray[np.int64] | None = None
 
 
 class CodeFileWriter:
@@ -91,15 +92,25 @@ class CodeFileWriter:
     """
 
     def __init__(
-        self, path: Path, provenance: Provenance, *, has_ids: bool = False, rows_per_group: int = ROWS_PER_GROUP
+        self,
+        destination: Path | BinaryIO,
+        provenance: Provenance,
+        *,
+        has_ids: bool = False,
+        has_rows: bool = False,
+        rows_per_group: int = ROWS_PER_GROUP,
     ) -> None:
-        self._path = path
+        """A `destination` that is an open file stays open; what becomes of it after an error is its owner's to say."""
+        self._destination = destination
         self._layout = provenance.layout
         self._has_ids = has_ids
+        self._has_rows = has_rows
         self._rows_per_group = rows_per_group
         fields = [pa.field(CODE, pa.binary(self._layout.num_bytes), nullable=False)]
         if has_ids:
             fields.append(pa.field(ID, pa.string(), nullable=False))
+        if has_rows:
+            fields.append(pa.field(ROW, pa.int64(), nullable=False))
         metadata = {METADATA_KEY: provenance.model_dump_json(exclude_none=True).encode()}
         self._schema = pa.schema(fields, metadata=metadata)
         self._waiting: list[pa.RecordBatch] = []
@@ -107,7 +118,9 @@ class CodeFileWriter:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            file = stack.enter_context(replacing(self._path))
+            file = self._destination
+            if isinstance(file, Path):
+                file = stack.enter_context(replacing(file))
             self._parquet = stack.enter_context(
                 pq.ParquetWriter(
                     file, self._schema, compression="snappy", use_dictionary=False, write_page_checksum=True
@@ -122,16 +135,27 @@ class CodeFileWriter:
     ) -> None:
         self._open.__exit__(kind, error, traceback)
 
-    def write(self, codes: NDArray[np.integer[Any]], ids: Sequence[str] | None = None) -> None:
-        """Append codes [B, N], with an id each if the file has them. Raises CodeError, or OSError on a full disk."""
-        if (ids is None) == self._has_ids or (ids is not None and len(ids) != len(codes)):
-            expected = f"{len(codes)} ids" if self._has_ids else "no ids"
-            raise CodeError(f"expected {expected}, got {'none' if ids is None else len(ids)}")
+    def write(
+        self,
+        codes: NDArray[np.integer[Any]],
+        ids: Sequence[str] | None = None,
+        rows: NDArray[np.integer[Any]] | None = None,
+    ) -> None:
+        """Append codes [B, N], with an id and a row number each if the file has them.
+
+        Raises CodeError, or OSError on a full disk.
+        """
+        for what, given, has in (("ids", ids, self._has_ids), ("rows", rows, self._has_rows)):
+            if (given is None) == has or (given is not None and len(given) != len(codes)):
+                expected = f"{len(codes)} {what}" if has else f"no {what}"
+                raise CodeError(f"expected {expected}, got {'none' if given is None else len(given)}")
         packed = np.ascontiguousarray(pack(codes, self._layout))
         width = pa.binary(self._layout.num_bytes)
         columns = [pa.FixedSizeBinaryArray.from_buffers(width, len(packed), [None, pa.py_buffer(packed.tobytes())])]
         if ids is not None:
             columns.append(pa.array(ids, pa.string()))
+        if rows is not None:
+            columns.append(pa.array(rows, pa.int64()))
         self._waiting.append(pa.record_batch(columns, schema=self._schema))
         self._num_waiting += len(packed)
         if self._num_waiting >= self._rows_per_group:
@@ -172,9 +196,13 @@ class CodeFile:
     def has_ids(self) -> bool:
         return ID in self._parquet.schema_arrow.names
 
+    @property
+    def has_rows(self) -> bool:
+        return ROW in self._parquet.schema_arrow.names
+
     def batches(self, rows: int = _ROWS_PER_BATCH) -> Iterator[CodeBatch]:
         """The file's rows in order, at most `rows` at a time."""
-        columns = [CODE, ID] if self.has_ids else [CODE]
+        columns = [CODE, *([ID] if self.has_ids else []), *([ROW] if self.has_rows else [])]
         first = 0
         try:
             for batch in self._parquet.iter_batches(rows, columns=columns):
@@ -182,7 +210,8 @@ class CodeFile:
                     raise CodeFileError(f"{self.name}: expected no missing values, got one after row {first}")
                 packed = _bytes_of(batch.column(CODE), self.provenance.layout.num_bytes)
                 ids = batch.column(ID).to_pylist() if self.has_ids else None
-                yield CodeBatch(self._unpacked(packed, first), ids)
+                numbers = np.asarray(batch.column(ROW)) if self.has_rows else None
+                yield CodeBatch(self._unpacked(packed, first), ids, numbers)
                 first += len(packed)
         except (pa.ArrowException, OSError) as error:
             raise CodeFileError(f"{self.name}: cannot be read after row {first}: {_first_line(error)}") from error
@@ -220,7 +249,9 @@ class CodeFile:
 
     def _check_columns(self) -> None:
         schema = self._parquet.schema_arrow
-        expected = {CODE: pa.binary(self.provenance.layout.num_bytes)} | ({ID: pa.string()} if self.has_ids else {})
+        expected = {CODE: pa.binary(self.provenance.layout.num_bytes)}
+        expected |= {ID: pa.string()} if self.has_ids else {}
+        expected |= {ROW: pa.int64()} if self.has_rows else {}
         for column, kind in expected.items():
             got = schema.field(column).type if column in schema.names else "none"
             if got != kind:

@@ -65,6 +65,36 @@ def test_codes_and_their_origin_read_back_as_they_were_written(tmp_path: Path, f
         np.testing.assert_array_equal(batch.codes, np.concatenate([first, second]))
 
 
+def test_rows_keep_the_numbers_that_their_noise_was_keyed_by(tmp_path: Path) -> None:
+    provenance = Provenance(**BINARY, temperature=1.0, seed=3)
+    codes, numbers = random_codes(provenance, 5), np.array([0, 1, 4, 5, 7])
+    with (tmp_path / "codes.parquet").open("wb") as stream:
+        with CodeFileWriter(stream, provenance, has_rows=True) as writer:
+            writer.write(codes[:2], rows=numbers[:2])
+            writer.write(codes[2:], rows=numbers[2:])
+        assert not stream.closed
+    with CodeFile(tmp_path / "codes.parquet") as file:
+        assert file.has_rows
+        batches = list(file.batches(rows=2))
+    np.testing.assert_array_equal(np.concatenate([batch.rows for batch in batches]), numbers)
+    np.testing.assert_array_equal(np.concatenate([batch.codes for batch in batches]), codes)
+
+
+def test_row_numbers_that_do_not_fit_the_file_are_refused(tmp_path: Path) -> None:
+    provenance = Provenance(**BINARY)
+    codes = random_codes(provenance, 2)
+    with (
+        pytest.raises(CodeError, match="expected 2 rows, got none"),
+        CodeFileWriter(tmp_path / "with", provenance, has_rows=True) as writer,
+    ):
+        writer.write(codes)
+    with (
+        pytest.raises(CodeError, match="expected no rows, got 2"),
+        CodeFileWriter(tmp_path / "without", provenance) as writer,
+    ):
+        writer.write(codes, rows=np.arange(2))
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 40), max_size=6),
