@@ -24,6 +24,9 @@ _MAX_MANIFEST_BYTES = 16 << 20
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _NAME = TypeAdapter(ModelName)
 
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+"""What the file system says of a version's files: it changes when one of them is written, replaced, added or removed."""
+
 
 @dataclass(frozen=True)
 class StoredModel:
@@ -60,6 +63,21 @@ class Repository:
         Raises RepositoryError when the model's folder cannot be listed.
         """
         return _versions(_folders(self.root / name)) if _is_name(name) else []
+
+    def fingerprint(self, name: str, version: int) -> Fingerprint:
+        """Name, size, time of the last change and inode of everything in a version's folder; nothing is read.
+
+        Equal for as long as nobody writes there. Empty when there is no such folder, or it cannot be listed.
+        """
+        found = []
+        try:
+            for entry in os.scandir(self.root / name / str(version)):
+                status = entry.stat(follow_symlinks=True)
+                found.append((entry.name, status.st_size, status.st_mtime_ns, status.st_ino))
+        except OSError:
+            # Somebody is writing, or may be: the next look decides.
+            return ()
+        return tuple(sorted(found))
 
     def read(self, name: str, version: int | None = None) -> StoredModel:
         """Read and verify one version, by default the highest.

@@ -27,7 +27,7 @@ def main() -> int:
         application = create_app(settings)
         with _listen(settings.host, settings.port) as listener:
             config = uvicorn.Config(
-                application, log_config=None, access_log=settings.access_log, server_header=False, lifespan="off"
+                application, log_config=None, access_log=settings.access_log, server_header=False, lifespan="on"
             )
             uvicorn.Server(config).run(sockets=[listener])
     except StartRefused as error:

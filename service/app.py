@@ -1,7 +1,10 @@
 """The application: the one place where its parts meet."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+import anyio
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
@@ -9,7 +12,9 @@ from starlette.responses import RedirectResponse
 
 from service import openapi, problems
 from service.catalog import Catalog
+from service.live_models import LiveModels
 from service.parts import Parts
+from service.polling import poll
 from service.problems import AnswerBugs
 from service.request_ids import RequestIds
 from service.routes import codes, health, models
@@ -29,8 +34,16 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
 
     Raises StartRefused when the settings ask for what cannot be had.
     """
-    if catalog is None:
-        catalog = Catalog.open(settings)
+    live_models = LiveModels(settings, catalog)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as tasks:
+            if settings.repository_poll_seconds:
+                tasks.start_soon(poll, live_models, settings.repository_poll_seconds)
+            yield
+            tasks.cancel_scope.cancel()
+
     # The documentation's scripts come from a package, not from another server: /docs works offline.
     app = FastAPIOffline(
         redoc_url=None,
@@ -39,14 +52,15 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
         summary="Discrete latent codes over HTTP.",
         description=DESCRIPTION,
         version=version("latent-codes"),
+        lifespan=lifespan,
         middleware=[Middleware(RequestIds), Middleware(AnswerBugs)],
     )
-    app.state.parts = Parts(settings, catalog, Worker(settings.max_inline_ms / 1000))
+    app.state.parts = Parts(settings, live_models, Worker(settings.max_inline_ms / 1000))
     problems.install(app)
     for router in (codes.router(), models.router(), health.router()):
         app.include_router(router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
-    openapi.describe(app, catalog)
+    openapi.describe(app, live_models)
     return app
 
 

@@ -1,117 +1,97 @@
-"""Which models and versions are served, and which were refused.
+"""Which models and versions are served, and which were refused: one state of things, which never changes.
 
-Everything the repositories hold is loaded when the service starts, every version of every model. A version that fails
-(an altered file, a manifest that contradicts itself, a graph that is not the promised one, golden vectors that do not
-come out) is logged with file and cause and is not served; the others are.
+`service.live_models` replaces it as models come and go; a request takes the catalog of the moment it came, and keeps
+its engine for as long as it runs.
 
-A request without a version gets the highest version on disk. When that one was refused, the request is refused too:
-codes of two versions cannot be compared, so an older version never answers silently for a newer one. It can still be
-asked for by its number. `readiness` says "ready" only when the highest version of every model is served, and at least
-one is.
+One rule says which version answers, at the start and at any time after: a request that names no version gets the
+highest one that is served, and only versions that this host has verified are. So what is served depends on what is on
+disk and on what was unloaded, not on when the service was started, and a new version that turns out to be broken leaves
+the one before it in service. That is never silent: each answer says its version, and the refused one is named with its
+reason by `refusals`, hence in the descriptions of the model, in the repository's index, in readiness, and in the log.
+Codes of two versions cannot be compared; who stores codes stores their version, and asks for it by number.
 """
 
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from models.errors import ModelsError
-from models.repository import Repository
-from service import golden, sessions
 from service.engine import Engine
-from service.errors import (
-    DeviceUnavailable,
-    GoldenMismatch,
-    GraphRefused,
-    ModelRefused,
-    ModelUnavailable,
-    RepositoryMissing,
-    UnknownModel,
-    UnknownVersion,
-    quoted,
-)
-from service.settings import Settings
-
-_logger = logging.getLogger(__name__)
+from service.errors import ModelUnavailable, UnknownModel, UnknownVersion, quoted
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A version that was found and is not served. `reason` is safe to show: it holds no path."""
+    """Files of a version on disk that are not served. `reason` is safe to show: it holds no path.
+
+    The version may be served all the same, as it was before its files were changed.
+    """
 
     name: str
     version: int
     reason: str
+    is_final: bool = True
+    """False while the files may still be being written."""
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether every model that should be served is."""
+    """Whether a version of every model that was found is served, and there is a model; if not strict, the latter."""
 
     ready: bool
     failed: tuple[Refusal, ...] = ()
-    """Highest versions that were refused."""
+    """Versions that would answer by default, had they not been refused."""
 
 
 class Catalog:
-    """Models by name and version. Does not change once it is made."""
+    """Models by name and version."""
 
-    def __init__(self, engines: Iterable[Engine], refusals: Iterable[Refusal] = ()) -> None:
+    def __init__(
+        self,
+        engines: Iterable[Engine],
+        refusals: Iterable[Refusal] = (),
+        *,
+        unloaded: Iterable[str] = (),
+        is_strict: bool = True,
+    ) -> None:
+        """`unloaded` names models that were taken out of service on purpose; `is_strict` says what readiness is."""
         self._engines = {(engine.manifest.name, engine.manifest.version): engine for engine in engines}
         self._refusals = {(refusal.name, refusal.version): refusal for refusal in refusals}
+        self._unloaded = frozenset(unloaded)
+        self._is_strict = is_strict
         # Sorted by version, so that the last one of each name is the highest.
-        self._highest = dict(sorted((*self._engines, *self._refusals)))
+        self._defaults = dict(sorted(self._engines))
 
-    @classmethod
-    def open(cls, settings: Settings) -> "Catalog":
-        """Load every model of the settings' repositories.
-
-        Raises RepositoryMissing for a repository that was named and is not there, and DeviceUnavailable.
-        """
-        sessions.require(settings.device)
-        repositories = [Repository(root) for root in settings.model_repositories]
-        if "model_repositories" in settings.model_fields_set:
-            _require_folders(settings.model_repositories)
-        engines, refusals = [], []
-        for repository, name, version in _distinct(repositories):
-            try:
-                engines.append(_load(repository, name, version, settings))
-            except (ModelsError, ModelRefused) as error:
-                refusals.append(Refusal(name, version, _reason(error)))
-                _logger.error("model %s version %d is not served: %s", name, version, error)
-            except DeviceUnavailable:
-                raise
-            except Exception:
-                # Whatever is wrong with one model must not keep the others from being served.
-                refusals.append(Refusal(name, version, "it could not be loaded"))
-                _logger.exception("model %s version %d is not served; this is a bug", name, version)
-        if not engines:
-            _logger.error("no model is served; looked in %s", ", ".join(map(str, settings.model_repositories)))
-        return cls(engines, refusals)
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """Those of all models and versions that are served."""
+        return tuple(self._engines.values())
 
     def names(self) -> list[str]:
         """Names of models of which at least one version is served, sorted."""
-        return sorted({name for name, _ in self._engines})
+        return sorted(self._defaults)
 
     def versions(self, name: str) -> list[int]:
         """Versions of a model that are served, ascending."""
         return sorted(version for served, version in self._engines if served == name)
 
     def default_version(self, name: str) -> int | None:
-        """The version that a request without one gets; None when the highest on disk was refused."""
-        highest = self._highest.get(name)
-        return highest if highest is not None and (name, highest) in self._engines else None
+        """The version that a request without one gets: the highest that is served; None when none is."""
+        return self._defaults.get(name)
+
+    def refusals(self, name: str | None = None) -> list[Refusal]:
+        """Those of a model, or of all, by name and version."""
+        return [refusal for (refused, _), refusal in sorted(self._refusals.items()) if name is None or refused == name]
 
     def get(self, name: str, version: int | None = None) -> Engine:
         """Raises UnknownModel, UnknownVersion, or ModelUnavailable when it was found and refused."""
-        highest = self._highest.get(name)
-        if highest is None:
-            served = self.names()
-            listed = ", ".join(served[:10]) + (", ..." if len(served) > 10 else "")
-            raise UnknownModel(f"there is no model {quoted(name)}; served are: {listed or 'none'}")
-        wanted = highest if version is None else version
-        if (name, wanted) in self._engines:
+        default = self._defaults.get(name)
+        wanted = default if version is None else version
+        if wanted is not None and (name, wanted) in self._engines:
             return self._engines[name, wanted]
+        refused = self.refusals(name)
+        if default is None and not refused:
+            raise self._unknown(name)
+        if wanted is None:
+            wanted = refused[-1].version
         served_versions = ", ".join(map(str, self.versions(name)[-10:])) or "none"
         if (name, wanted) in self._refusals:
             raise ModelUnavailable(
@@ -122,63 +102,14 @@ class Catalog:
 
     def readiness(self) -> Readiness:
         """Computed from what was really loaded."""
-        failed = tuple(self._refusals[newest] for newest in self._highest.items() if newest in self._refusals)
-        return Readiness(ready=bool(self._engines) and not failed, failed=failed)
+        failed = [refusal for refusal in self.refusals() if refusal.version > self._defaults.get(refusal.name, 0)]
+        unserved = {refusal.name for refusal in failed if refusal.is_final} - set(self._defaults)
+        ready = bool(self._engines) and not (self._is_strict and unserved)
+        return Readiness(ready=ready, failed=tuple(failed))
 
-
-def _require_folders(roots: Sequence[Path]) -> None:
-    for root in roots:
-        if not root.is_dir():
-            raise RepositoryMissing(f"the model repository {root} is not a folder")
-
-
-def _distinct(repositories: Sequence[Repository]) -> list[tuple[Repository, str, int]]:
-    """Every version of every model once, from the first repository that holds it."""
-    found: dict[tuple[str, int], Repository] = {}
-    for repository in repositories:
-        for name in repository.names():
-            for version in repository.versions(name):
-                first = found.setdefault((name, version), repository)
-                if first is not repository:
-                    _logger.warning(
-                        "model %s version %d of %s is hidden by the one of %s",
-                        name,
-                        version,
-                        repository.root,
-                        first.root,
-                    )
-    return [(repository, name, version) for (name, version), repository in sorted(found.items(), key=lambda x: x[0])]
-
-
-def _load(repository: Repository, name: str, version: int, settings: Settings) -> Engine:
-    stored = repository.read(name, version)
-    engine = Engine.load(
-        stored,
-        device=settings.device,
-        num_threads=settings.intra_op_num_threads,
-        max_rows_per_run=settings.max_rows_per_run,
-    )
-    try:
-        golden.check(engine)
-    except GoldenMismatch as error:
-        raise GoldenMismatch(f"{stored.folder}: {error}") from error
-    _logger.info(
-        "model %s version %d is served on %s, about %.0f microseconds a row and %.0f to generate one alone, from %s",
-        name,
-        version,
-        engine.provider,
-        engine.seconds_per_row * 1e6,
-        engine.seconds_to_generate(1) * 1e6,
-        stored.folder,
-    )
-    return engine
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case GraphRefused():
-            return "a graph is not what its manifest promises"
-        case GoldenMismatch():
-            return "its golden vectors are not reproduced here"
-        case _:
-            return "its files are altered, missing or contradict themselves"
+    def _unknown(self, name: str) -> UnknownModel:
+        if name in self._unloaded:
+            return UnknownModel(f"model {name} was unloaded")
+        served = self.names()
+        listed = ", ".join(served[:10]) + (", ..." if len(served) > 10 else "")
+        return UnknownModel(f"there is no model {quoted(name)}; served are: {listed or 'none'}")

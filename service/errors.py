@@ -13,6 +13,8 @@ ServiceError
 │   ├── UnknownModel
 │   ├── UnknownVersion
 │   └── ModelUnavailable      it is on disk, and was refused when it was loaded
+├── RepositoryUnreadable      the model repositories cannot be looked at just now
+├── LoadFailed                a model was to be loaded, and its highest version was refused
 ├── BodyRefused               a body that was not even read as JSON
 │   ├── BodyTooLarge
 │   ├── MediaTypeRefused
@@ -76,6 +78,14 @@ class UnknownVersion(NotServed):
 
 class ModelUnavailable(NotServed):
     """The version asked for was found and refused."""
+
+
+class RepositoryUnreadable(ServiceError):
+    """The model repositories cannot be looked at just now."""
+
+
+class LoadFailed(ServiceError):
+    """A model was to be loaded, and its highest version was refused; what was served before still is."""
 
 
 class BodyRefused(ServiceError):

@@ -19,6 +19,7 @@ from models import codes
 from service import schemas
 from service.catalog import Catalog
 from service.engine import Engine
+from service.live_models import LiveModels
 from service.problems import PROBLEM_JSON
 from service.wire import JSON
 
@@ -64,12 +65,19 @@ def problem_responses(*statuses: int) -> Responses:
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
-def describe(app: FastAPI, catalog: Catalog) -> None:
-    """Have `app` serve the complete document, made once, when it is first asked for."""
+def describe(app: FastAPI, live_models: LiveModels) -> None:
+    """Have `app` serve the complete document: made when it is first asked for, and anew once other models are served.
+
+    So examples are always of a model that is served.
+    """
+    described: Catalog | None = None
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
+        nonlocal described
+        catalog = live_models.catalog
+        if app.openapi_schema is None or catalog is not described:
             app.openapi_schema = _document(app, catalog)
+            described = catalog
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI's documentation names
@@ -107,7 +115,7 @@ def _operations(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 def _example_engine(catalog: Catalog) -> Engine | None:
-    names = [name for name in catalog.names() if catalog.default_version(name) is not None]
+    names = catalog.names()
     return catalog.get(names[0]) if names else None
 
 

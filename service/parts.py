@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from service.catalog import Catalog
+from service.live_models import LiveModels
 from service.settings import Settings
 from service.workers import Worker
 
@@ -14,8 +15,13 @@ class Parts:
     """The settings, the models, and the thread for long work."""
 
     settings: Settings
-    catalog: Catalog
+    models: LiveModels
     worker: Worker
+
+    @property
+    def catalog(self) -> Catalog:
+        """What is served at this moment. A request takes it once: the next one may be another."""
+        return self.models.catalog
 
 
 def parts_of(request: Request) -> Parts:

@@ -227,12 +227,26 @@ class GenerateReply(_SeededAnswer):
     outputs: Annotated[Array, Field(description="Rows in the model's input shape.")]
 
 
+class RefusedVersion(_Reply):
+    """Files of a version on disk that are not served."""
+
+    version: int
+    reason: str
+
+
+Refused = Annotated[
+    list[RefusedVersion],
+    Field(description="Versions whose files are not served, and why; one of them may be served as it was before."),
+]
+
+
 class ModelSummary(_Reply):
     """One model that is served. What is not its name or versions is that of its highest served version."""
 
     name: str
-    version: Annotated[int | None, Field(description="What a request without a version gets; null if it was refused.")]
+    version: Annotated[int, Field(description="What a request without a version gets: the highest that is served.")]
     versions: Annotated[list[int], Field(description="Versions that are served.")]
+    refused: Refused
     description: str
     kind: Kind
     num_latents: int
@@ -264,6 +278,7 @@ class ModelReply(_Reply):
         str, Field(description="Of `manifest.json` on disk, in hexadecimal: which model, to the last bit, made a code.")
     ]
     versions: Annotated[list[int], Field(description="Versions of this model that are served.")]
+    refused: Refused
     provider: Annotated[str, Field(description="The execution provider of ONNX Runtime that really runs the model.")]
     schema_version: int
     description: str
@@ -291,7 +306,7 @@ class Live(_Reply):
 
 
 class FailedModel(_Reply):
-    """The highest version of a model, refused."""
+    """A version that would answer by default, had it not been refused."""
 
     model: str
     version: int
@@ -299,7 +314,7 @@ class FailedModel(_Reply):
 
 
 class Ready(_Reply):
-    """Whether the highest version of every model on disk is served, and there is one."""
+    """Whether a version of every model on disk is served, and there is a model."""
 
     ready: bool
     failed: list[FailedModel]

@@ -36,6 +36,21 @@ class Settings(BaseSettings):
             "served. A folder named here must exist; those of the default need not."
         ),
     )
+    repository_poll_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=86400,
+        description=(
+            "How often to look for new versions and models, which are then served without a restart; 0 for never."
+        ),
+    )
+    strict_readiness: bool = Field(
+        True,
+        description=(
+            "Whether a model of which no version can be served makes the service not ready; otherwise it is ready "
+            "while any model is served."
+        ),
+    )
     device: Device = Field(
         "auto",
         description=(

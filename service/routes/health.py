@@ -16,7 +16,10 @@ async def live() -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """200 when the highest version of every model on disk is served, and there is one; 503 with the failed ones."""
+    """200 when a version of every model on disk is served, and there is a model; 503 otherwise.
+
+    `failed` names the versions that would answer by default, had they not been refused.
+    """
     readiness = parts_of(request).catalog.readiness()
     failed = [
         {"model": refusal.name, "version": refusal.version, "reason": refusal.reason} for refusal in readiness.failed

@@ -64,6 +64,7 @@ def _summary(catalog: Catalog, name: str) -> dict[str, Any]:
     return {field: described[field] for field in kept} | {
         "version": catalog.default_version(name),
         "versions": versions,
+        "refused": _refused(catalog, name),
     }
 
 
@@ -72,8 +73,13 @@ def _description(catalog: Catalog, engine: Engine) -> dict[str, Any]:
     return _plain(engine.manifest) | {
         "manifest_sha256": engine.manifest_sha256,
         "versions": versions,
+        "refused": _refused(catalog, engine.manifest.name),
         "provider": engine.provider,
     }
+
+
+def _refused(catalog: Catalog, name: str) -> list[dict[str, Any]]:
+    return [{"version": refusal.version, "reason": refusal.reason} for refusal in catalog.refusals(name)]
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from tiny_models import TINY_BINARY, TINY_CATEGORICAL, TinyModel
 
 from models.manifest import GraphFile, Role, Tensor
 from models.repository import MANIFEST_FILE, Repository
-from service.catalog import Catalog
+from service.catalog import Catalog, Refusal
 from service.errors import DeviceUnavailable, ModelUnavailable, RepositoryMissing, UnknownModel, UnknownVersion
+from service.live_models import LiveModels
 from service.settings import Settings
 
 ALTERED = "its files are altered, missing or contradict themselves"
@@ -26,7 +27,9 @@ NOT_REPRODUCED = "its golden vectors are not reproduced here"
 
 
 def open_catalog(*roots: Path, **settings: Any) -> Catalog:
-    return Catalog.open(Settings(model_repositories=roots, device="cpu") if not settings else Settings(**settings))
+    return LiveModels(
+        Settings(model_repositories=roots, device="cpu") if not settings else Settings(**settings)
+    ).catalog
 
 
 def flip_a_byte(folder: Path) -> None:
@@ -225,17 +228,25 @@ def test_the_highest_version_answers_and_every_version_can_be_asked_for(reposito
     assert catalog.get("tiny-binary", 2).manifest.version == 2
 
 
-def test_an_older_version_never_answers_silently_for_a_broken_newer_one(repository: Path) -> None:
+def test_the_highest_version_that_can_be_served_answers_and_the_refused_one_is_named(repository: Path) -> None:
     TINY_BINARY.publish(Repository(repository))
     flip_a_byte(repository / "tiny-binary" / "2")
     catalog = open_catalog(repository)
+    assert catalog.default_version("tiny-binary") == 1
+    assert catalog.get("tiny-binary").manifest.version == 1
     with pytest.raises(ModelUnavailable, match=r"version 2 of model tiny-binary .* can be asked for: 1$"):
-        catalog.get("tiny-binary")
-    with pytest.raises(ModelUnavailable):
         catalog.get("tiny-binary", 2)
-    assert catalog.get("tiny-binary", 1).manifest.version == 1
-    assert catalog.default_version("tiny-binary") is None
-    assert not catalog.readiness().ready
+    assert catalog.refusals("tiny-binary") == [Refusal("tiny-binary", 2, ALTERED)]
+    assert catalog.readiness().ready
+    assert catalog.readiness().failed == (Refusal("tiny-binary", 2, ALTERED),)
+
+
+def test_readiness_that_is_not_strict_asks_for_any_model(repository: Path) -> None:
+    flip_a_byte(repository / "tiny-binary" / "1")
+    for is_strict in (True, False):
+        catalog = open_catalog(model_repositories=(repository,), device="cpu", strict_readiness=is_strict)
+        assert catalog.readiness().ready is not is_strict
+        assert [refusal.name for refusal in catalog.readiness().failed] == ["tiny-binary"]
 
 
 def test_a_broken_older_version_does_not_make_the_service_unready(repository: Path) -> None:
@@ -283,7 +294,7 @@ def test_a_repository_that_was_named_must_exist_and_the_default_need_not(
         open_catalog(tmp_path / "nowhere")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LATENT_CODES_MODEL_REPOSITORIES", raising=False)
-    assert Catalog.open(Settings()).names() == []
+    assert LiveModels(Settings()).catalog.names() == []
 
 
 def test_demanding_cuda_where_there_is_none_refuses_to_start(tiny_repository: Path) -> None:

@@ -41,6 +41,7 @@ def test_a_model_is_described_by_its_manifest_and_where_it_runs(client: httpx.Cl
     described = reply.json()
     assert described.pop("provider") == "CPUExecutionProvider"
     assert described.pop("versions") == [1]
+    assert described.pop("refused") == []
     assert described.pop("code_bits") == 15
     of_file = hashlib.sha256((tiny_repository / "tiny-categorical" / "1" / "manifest.json").read_bytes()).hexdigest()
     assert described.pop("manifest_sha256") == of_file
