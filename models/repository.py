@@ -25,7 +25,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _NAME = TypeAdapter(ModelName)
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
-"""What the file system says of a version's files: it changes when one of them is written, replaced, added or removed."""
+"""What the file system says of the files of a version: another one once any is written, replaced, added or removed."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,15 +61,18 @@ def test_a_whole_service_is_live_and_ready(client: httpx.Client) -> None:
     assert (reply.status_code, reply.json()) == (200, {"ready": True, "failed": []})
 
 
-def test_a_service_with_a_broken_model_serves_the_others_and_says_so(tmp_path: Path, tiny_repository: Path) -> None:
-    repository = Path(shutil.copytree(tiny_repository, tmp_path / "repository"))
-    TINY_BINARY.publish(Repository(repository))
-    with (repository / "tiny-binary" / "2" / "encoder.onnx").open("r+b") as file:
+def flip_a_byte(graph: Path) -> None:
+    with graph.open("r+b") as file:
         file.seek(100)
         byte = file.read(1)[0]
         file.seek(100)
         file.write(bytes([byte ^ 1]))
 
+
+def test_a_service_with_a_broken_model_serves_the_others_and_says_so(tmp_path: Path, tiny_repository: Path) -> None:
+    repository = Path(shutil.copytree(tiny_repository, tmp_path / "repository"))
+    broken = repository / "tiny-binary" / "1" / "encoder.onnx"
+    flip_a_byte(broken)
     with (
         ServiceProcess([repository], log=tmp_path / "log", wait_until="live") as service,
         httpx.Client(base_url=service.url, timeout=30) as client,
@@ -77,9 +81,9 @@ def test_a_service_with_a_broken_model_serves_the_others_and_says_so(tmp_path: P
         assert ready.status_code == 503
         Ready.model_validate_json(ready.content)
         [failed] = ready.json()["failed"]
-        assert (failed["model"], failed["version"]) == ("tiny-binary", 2)
+        assert (failed["model"], failed["version"]) == ("tiny-binary", 1)
         assert str(tmp_path) not in ready.text
-        assert str(repository / "tiny-binary" / "2" / "encoder.onnx") in service.log_text()
+        assert str(broken) in service.log_text()
 
         body = {"inputs": TINY_BINARY.inputs(1).tolist()}
         refused = client.post("/v1/models/tiny-binary/encode", json=body)
@@ -87,11 +91,58 @@ def test_a_service_with_a_broken_model_serves_the_others_and_says_so(tmp_path: P
         assert str(tmp_path) not in refused.text
         Problem.model_validate_json(refused.content)
         assert client.get("/v1/models/tiny-binary").status_code == 503
-        assert client.post("/v1/models/tiny-binary/versions/2/encode", json=body).status_code == 503
-        assert client.post("/v1/models/tiny-binary/versions/1/encode", json=body).status_code == 200
+        assert client.post("/v1/models/tiny-binary/versions/1/encode", json=body).status_code == 503
         assert client.post("/v1/models/tiny-categorical/generate", json={}).status_code == 200
-        listed = {model["name"]: model for model in client.get("/v1/models").json()["models"]}
-        assert (listed["tiny-binary"]["version"], listed["tiny-binary"]["versions"]) == (None, [1])
+        assert [model["name"] for model in client.get("/v1/models").json()["models"]] == ["tiny-categorical"]
+
+
+def test_a_service_with_a_broken_new_version_serves_the_old_one_and_says_so(
+    tmp_path: Path, tiny_repository: Path
+) -> None:
+    repository = Path(shutil.copytree(tiny_repository, tmp_path / "repository"))
+    TINY_BINARY.publish(Repository(repository))
+    flip_a_byte(repository / "tiny-binary" / "2" / "encoder.onnx")
+    with (
+        ServiceProcess([repository], log=tmp_path / "log") as service,
+        httpx.Client(base_url=service.url, timeout=30) as client,
+    ):
+        ready = client.get("/v2/health/ready")
+        assert ready.status_code == 200
+        Ready.model_validate_json(ready.content)
+        [failed] = ready.json()["failed"]
+        assert (failed["model"], failed["version"]) == ("tiny-binary", 2)
+        assert str(tmp_path) not in ready.text
+
+        body = {"inputs": TINY_BINARY.inputs(1).tolist()}
+        assert client.post("/v1/models/tiny-binary/encode", json=body).json()["version"] == 1
+        assert client.post("/v1/models/tiny-binary/versions/2/encode", json=body).status_code == 503
+        described = client.get("/v1/models/tiny-binary").json()
+        assert described["refused"] == [{"version": 2, "reason": failed["reason"]}]
+        [listed, _] = client.get("/v1/models").json()["models"]
+        assert (listed["version"], listed["versions"], listed["refused"]) == (1, [1], described["refused"])
+
+
+@pytest.mark.slow
+def test_a_new_version_is_served_while_requests_come_and_none_is_dropped(tmp_path: Path, tiny_repository: Path) -> None:
+    """Every answer is that of a whole model: the codes of both versions are the oracle's."""
+    repository = Path(shutil.copytree(tiny_repository, tmp_path / "repository"))
+    inputs = TINY_BINARY.inputs(3)
+    expected = TINY_BINARY.encode(inputs).codes.tolist()
+    with (
+        ServiceProcess([repository], log=tmp_path / "log", repository_poll_seconds=0.1) as service,
+        httpx.Client(base_url=service.url, timeout=30) as client,
+    ):
+        seen = set()
+        for newest in range(1, 5):
+            deadline = time.monotonic() + 30
+            while newest not in seen:
+                assert time.monotonic() < deadline
+                reply = client.post("/v1/models/tiny-binary/encode", json={"inputs": inputs.tolist()})
+                assert reply.status_code == 200, reply.text
+                assert reply.json()["codes"] == expected
+                seen.add(reply.json()["version"])
+            TINY_BINARY.publish(Repository(repository))
+        assert seen == {1, 2, 3, 4}
 
 
 def test_a_service_without_models_is_live_and_not_ready(tmp_path: Path) -> None:
