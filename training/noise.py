@@ -2,10 +2,13 @@
 
 Low-precision uniforms are 0 often enough to matter (2 in 1000 in bfloat16), and then the noise is infinite; worse,
 they cannot reach the tails, so rare categories are never drawn. Training draws from a `torch.Generator` on the
-model's device; the noise of served codes is keyed by seed and row instead (`models.noise`).
+model's device, or hands out what was drawn from one before (`NoiseTape`); the noise of served codes is keyed by seed
+and row instead (`models.noise`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,8 +21,63 @@ _TINY = torch.finfo(torch.float32).tiny
 _HALF_CELL = 2.0**-25
 
 
-def draw(noise: NoiseName, shape: Sequence[int], generator: torch.Generator) -> Float[Tensor, "..."]:
+class NoiseTape(ABC):
+    """What stands in a generator's place where noise is not drawn at the moment of its use."""
+
+    @abstractmethod
+    def take(self, noise: NoiseName, shape: Sequence[int]) -> Float[Tensor, "..."]:
+        """The next noise, of that name and shape."""
+
+
+NoiseSource = torch.Generator | NoiseTape
+"""Where an objective, an estimator or a posterior has its noise from."""
+
+
+class Draw(NamedTuple):
+    """One request for noise."""
+
+    noise: NoiseName
+    shape: tuple[int, ...]
+
+
+class NoiseRecorder(NoiseTape):
+    """Draws from a generator, and remembers what was asked for: `draws`, in order."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.draws: list[Draw] = []
+        self._generator = generator
+
+    def take(self, noise: NoiseName, shape: Sequence[int]) -> Float[Tensor, "..."]:
+        self.draws.append(Draw(noise, tuple(shape)))
+        return draw(noise, shape, self._generator)
+
+
+class DrawnNoise(NoiseTape):
+    """Noise that was drawn before: tensors, handed out in the order in which they are asked for.
+
+    With it a loss is a function of tensors alone, which can be compiled, and mapped over several runs each of which
+    has a generator of its own.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._tensors = list(tensors)
+        self._position = 0
+
+    def take(self, noise: NoiseName, shape: Sequence[int]) -> Float[Tensor, "..."]:
+        """Raises ValueError when what comes next is not of that shape, or nothing is left."""
+        if self._position == len(self._tensors):
+            raise ValueError(f"noise: all {len(self._tensors)} tensors are used up, and more {noise} noise is needed")
+        tensor = self._tensors[self._position]
+        if tuple(tensor.shape) != tuple(shape):
+            raise ValueError(f"noise: expected the shape {list(shape)} next, got {list(tensor.shape)}")
+        self._position += 1
+        return tensor
+
+
+def draw(noise: NoiseName, shape: Sequence[int], generator: NoiseSource) -> Float[Tensor, "..."]:
     """Independent noise of that name, location 0 and scale 1, in float32 on the generator's device; always finite."""
+    if isinstance(generator, NoiseTape):
+        return generator.take(noise, shape)
     if noise == "normal":
         return torch.randn(*shape, device=generator.device, dtype=torch.float32, generator=generator)
     if noise == "gumbel":

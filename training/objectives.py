@@ -21,6 +21,7 @@ from training.costs import distortion_cost
 from training.errors import ConfigError
 from training.estimators import Estimator, draw_codes, straight_through
 from training.model import DiscreteVAE, default_relaxation
+from training.noise import NoiseSource
 from training.relaxations import RELAXATIONS
 from training.schedules import ConstantSchedule, ScheduleOption, smallest
 
@@ -120,7 +121,7 @@ def bound_name(model: DiscreteVAE) -> str:
 
 @torch.no_grad()
 def discrete_negative_elbo(
-    model: DiscreteVAE, inputs: Float[Tensor, "B D"], generator: torch.Generator
+    model: DiscreteVAE, inputs: Float[Tensor, "B D"], generator: NoiseSource
 ) -> Float[Tensor, " B"]:
     """An unbiased estimate of -ELBO from one discrete code a row, however the model is trained."""
     posterior = model.posterior(inputs)
@@ -134,7 +135,7 @@ def estimated_bound(
     *,
     estimator: Estimator,
     relaxation_temperature: Float[Tensor, ""],
-    generator: torch.Generator,
+    generator: NoiseSource,
     beta: Float[Tensor, ""] | float = 1.0,
     free_bits: float = 0.0,
 ) -> Objective:
@@ -171,7 +172,7 @@ def relaxed_bound(
     *,
     relaxation_temperature: Float[Tensor, ""],
     prior_relaxation_temperature: Float[Tensor, ""],
-    generator: torch.Generator,
+    generator: NoiseSource,
     num_samples: int = 1,
     beta: Float[Tensor, ""] | float = 1.0,
 ) -> Objective:
@@ -209,7 +210,7 @@ def importance_weighted_bound(
     num_samples: int,
     gradient: Literal["straight_through", "vimco"],
     relaxation_temperature: Float[Tensor, ""],
-    generator: torch.Generator,
+    generator: NoiseSource,
     beta: Float[Tensor, ""] | float = 1.0,  # noqa: ARG001 - 1, says ObjectiveConfig; the one signature
 ) -> Objective:
     """-log 1/m sum p(x|z) p(z) / q(z|x) over m > 1 discrete codes (Burda et al. 2015, arXiv:1509.00519, equation 8).

@@ -11,7 +11,6 @@ Shapes as in `training.latents`; `noise`, `scores`, `relaxed` and codes as tenso
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
@@ -20,6 +19,7 @@ from models.manifest import Kind
 from models.noise import NoiseName
 from training import noise
 from training.latents import LatentConfig
+from training.noise import NoiseSource
 
 
 class Posterior(ABC):
@@ -93,14 +93,14 @@ class Posterior(ABC):
         """The discrete law; events are single latents."""
         return self.latent.law(self.logits)
 
-    def draw_noise(self, generator: torch.Generator, num_samples: int | None = None) -> Float[Tensor, "..."]:
+    def draw_noise(self, generator: NoiseSource, num_samples: int | None = None) -> Float[Tensor, "..."]:
         """Standard noise in float32, [B, *latent], or [S, B, *latent] for `num_samples` of each row."""
         shape = (len(self.parameters), *self.latent.shape)
         lead = () if num_samples is None else (num_samples,)
         return noise.draw(self.noise_name(self.latent.kind), (*lead, *shape), generator)
 
     def rsample(
-        self, relaxation_temperature: Float[Tensor, ""], generator: torch.Generator, num_samples: int | None = None
+        self, relaxation_temperature: Float[Tensor, ""], generator: NoiseSource, num_samples: int | None = None
     ) -> Float[Tensor, "..."]:
         """Relaxed values at temperature 1, differentiable in the parameters; shapes as `draw_noise`."""
         return self.relaxed(self.scores(self.draw_noise(generator, num_samples)), relaxation_temperature)

@@ -1,8 +1,11 @@
 import pytest
 import torch
 from scipy.stats import gumbel_r, kstest, logistic, norm
+from tiny_vae import BITS, bits, vae
 
 from training import noise
+from training.estimators import ReinforceLeaveOneOut
+from training.objectives import estimated_bound
 
 FALSE_ALARM = 1e-4
 
@@ -49,3 +52,37 @@ def test_noise_comes_from_the_generator_alone(name):
     assert first.shape == (3, 4)
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
+
+
+def test_noise_drawn_before_makes_an_objective_the_value_and_gradient_that_drawing_at_the_moment_makes():
+    model, inputs = vae(BITS), bits(5)
+    weights = list(model.parameters())
+
+    def value_and_gradients(source):
+        objective = estimated_bound(
+            model,
+            inputs,
+            estimator=ReinforceLeaveOneOut(),
+            relaxation_temperature=torch.tensor(0.7, dtype=torch.float64),
+            generator=source,
+        )
+        return objective.loss, torch.autograd.grad(objective.loss, weights)
+
+    recorder = noise.NoiseRecorder(torch.Generator().manual_seed(3))
+    loss, gradients = value_and_gradients(recorder)
+    assert recorder.draws == [("logistic", (2, 5, 4))]
+    generator = torch.Generator().manual_seed(3)
+    drawn = noise.DrawnNoise([noise.draw(name, shape, generator) for name, shape in recorder.draws])
+    same_loss, same_gradients = value_and_gradients(drawn)
+    assert torch.equal(loss, same_loss)
+    assert all(map(torch.equal, gradients, same_gradients))
+
+
+def test_noise_drawn_before_is_handed_out_once_in_order_and_in_its_shape():
+    tape = noise.DrawnNoise([torch.zeros(2), torch.ones(3)])
+    with pytest.raises(ValueError, match=r"expected the shape \[3\] next, got \[2\]"):
+        tape.take("gumbel", (3,))
+    assert torch.equal(noise.draw("gumbel", (2,), tape), torch.zeros(2))
+    assert torch.equal(noise.draw("gumbel", (3,), tape), torch.ones(3))
+    with pytest.raises(ValueError, match="all 2 tensors are used up"):
+        tape.take("gumbel", (3,))

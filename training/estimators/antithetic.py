@@ -12,6 +12,7 @@ from models.manifest import Kind
 from training import noise
 from training.estimators.interface import Cost, Estimate, Estimator, check_count
 from training.latents import LatentConfig
+from training.noise import NoiseSource
 from training.posteriors import Posterior
 
 
@@ -44,7 +45,7 @@ class _Antithetic(Estimator):
         cost: Cost,
         *,
         relaxation_temperature: Float[Tensor, ""],  # noqa: ARG002 - the one signature
-        generator: torch.Generator,
+        generator: NoiseSource,
     ) -> Estimate:
         """`num_pairs` pairs of codes a row, and the cost twice as often."""
         logits = posterior.logits

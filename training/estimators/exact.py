@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from training import enumeration
 from training.estimators.interface import Cost, Estimate, Estimator
 from training.latents import LatentConfig
+from training.noise import NoiseSource
 from training.posteriors import Posterior
 
 
@@ -31,7 +31,7 @@ class Exact(Estimator):
         cost: Cost,
         *,
         relaxation_temperature: Float[Tensor, ""],  # noqa: ARG002 - the one signature
-        generator: torch.Generator,  # noqa: ARG002
+        generator: NoiseSource,  # noqa: ARG002
     ) -> Estimate:
         """Every code, once."""
         value = enumeration.expectation(cost, posterior.logits, posterior.latent)

@@ -10,6 +10,7 @@ from torch import Tensor
 from training.estimators.interface import Cost, Estimate, Estimator, check_positive, draw_codes
 from training.estimators.straight_through import straight_through
 from training.latents import LatentConfig
+from training.noise import NoiseSource
 from training.posteriors import Posterior
 from training.relaxations import relax
 
@@ -31,7 +32,7 @@ class GappedStraightThrough(Estimator):
         check_positive("gap", self.gap)
 
     def __call__(
-        self, posterior: Posterior, cost: Cost, *, relaxation_temperature: Float[Tensor, ""], generator: torch.Generator
+        self, posterior: Posterior, cost: Cost, *, relaxation_temperature: Float[Tensor, ""], generator: NoiseSource
     ) -> Estimate:
         """One code a row, and the cost once."""
         codes, logits = draw_codes(posterior, generator), posterior.logits

@@ -12,6 +12,7 @@ from training import noise
 from training.estimators.interface import Cost, Estimate, Estimator, check_count, draw_codes
 from training.estimators.straight_through import straight_through
 from training.latents import LatentConfig
+from training.noise import NoiseSource
 from training.posteriors import Posterior
 from training.relaxations import relax
 
@@ -33,7 +34,7 @@ class GumbelRao(Estimator):
         check_count("num_monte_carlo", self.num_monte_carlo, 1)
 
     def __call__(
-        self, posterior: Posterior, cost: Cost, *, relaxation_temperature: Float[Tensor, ""], generator: torch.Generator
+        self, posterior: Posterior, cost: Cost, *, relaxation_temperature: Float[Tensor, ""], generator: NoiseSource
     ) -> Estimate:
         """One code a row, and the cost once."""
         latent, logits = posterior.latent, posterior.logits
@@ -51,7 +52,7 @@ def conditional_scores(
     logits: Float[Tensor, "*batch_latent"],
     codes: Float[Tensor, "*batch_latent"],
     num_samples: int,
-    generator: torch.Generator,
+    generator: NoiseSource,
 ) -> Float[Tensor, "S *batch_latent"]:
     """Logits plus standard noise, drawn given that their most probable code is `codes`; float32 at least.
 

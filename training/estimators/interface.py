@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from models.manifest import Kind
 from training import noise
 from training.errors import ConfigError
 from training.latents import LatentConfig
+from training.noise import NoiseSource
 from training.posteriors import Posterior
 
 Cost = Callable[[Tensor], Tensor]
@@ -65,7 +65,7 @@ class Estimator(ABC):
 
     @abstractmethod
     def __call__(
-        self, posterior: Posterior, cost: Cost, *, relaxation_temperature: Float[Tensor, ""], generator: torch.Generator
+        self, posterior: Posterior, cost: Cost, *, relaxation_temperature: Float[Tensor, ""], generator: NoiseSource
     ) -> Estimate:
         """One estimate a row. `relaxation_temperature` is a 0-d tensor."""
 
@@ -92,9 +92,7 @@ class Estimator(ABC):
             )
 
 
-def draw_codes(
-    posterior: Posterior, generator: torch.Generator, num_samples: int | None = None
-) -> Float[Tensor, "..."]:
+def draw_codes(posterior: Posterior, generator: NoiseSource, num_samples: int | None = None) -> Float[Tensor, "..."]:
     """Exact samples of the code without gradient, [B, *latent], or [S, B, *latent] for `num_samples` of each row.
 
     Gumbel-max, and its like for bits, on the logits: whatever the relaxation and its temperature, one generator state

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from training.estimators.interface import Cost, Estimate, Estimator, check_positive
 from training.estimators.straight_through import straight_through
+from training.noise import NoiseSource
 from training.posteriors import Posterior
 
 
-def draw_scores(posterior: Posterior, generator: torch.Generator) -> Float[Tensor, "B *latent"]:
+def draw_scores(posterior: Posterior, generator: NoiseSource) -> Float[Tensor, "B *latent"]:
     """Perturbed scores, differentiable in the posterior's parameters, in float32 at least."""
     return posterior.scores(posterior.draw_noise(generator))
 
@@ -33,7 +34,7 @@ class Pathwise(Estimator):
     follows_relaxation: ClassVar[bool] = True
 
     def __call__(
-        self, posterior: Posterior, cost: Cost, *, relaxation_temperature: Float[Tensor, ""], generator: torch.Generator
+        self, posterior: Posterior, cost: Cost, *, relaxation_temperature: Float[Tensor, ""], generator: NoiseSource
     ) -> Estimate:
         """One relaxed value a row, and the cost once."""
         relaxed = posterior.relaxed(draw_scores(posterior, generator), relaxation_temperature)
@@ -55,7 +56,7 @@ class StraightThroughGumbel(Estimator):
     follows_relaxation: ClassVar[bool] = True
 
     def __call__(
-        self, posterior: Posterior, cost: Cost, *, relaxation_temperature: Float[Tensor, ""], generator: torch.Generator
+        self, posterior: Posterior, cost: Cost, *, relaxation_temperature: Float[Tensor, ""], generator: NoiseSource
     ) -> Estimate:
         """One code a row, and the cost once."""
         return _straight_through_relaxed(posterior, cost, relaxation_temperature, generator)
@@ -88,14 +89,14 @@ class DecoupledStraightThroughGumbel(Estimator):
         cost: Cost,
         *,
         relaxation_temperature: Float[Tensor, ""],  # noqa: ARG002 - the one signature
-        generator: torch.Generator,
+        generator: NoiseSource,
     ) -> Estimate:
         """One code a row, and the cost once."""
         return _straight_through_relaxed(posterior, cost, torch.tensor(self.backward_temperature), generator)
 
 
 def _straight_through_relaxed(
-    posterior: Posterior, cost: Cost, relaxation_temperature: Float[Tensor, ""], generator: torch.Generator
+    posterior: Posterior, cost: Cost, relaxation_temperature: Float[Tensor, ""], generator: NoiseSource
 ) -> Estimate:
     scores, dtype = draw_scores(posterior, generator), posterior.parameters.dtype
     codes = posterior.latent.most_probable(scores.detach())

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from training.estimators.interface import Cost, Estimate, Estimator, check_count, draw_codes
 from training.latents import LatentConfig
+from training.noise import NoiseSource
 from training.posteriors import Posterior
 
 
@@ -36,7 +36,7 @@ class ReinforceLeaveOneOut(Estimator):
         cost: Cost,
         *,
         relaxation_temperature: Float[Tensor, ""],  # noqa: ARG002 - the one signature
-        generator: torch.Generator,
+        generator: NoiseSource,
     ) -> Estimate:
         """`num_samples` codes a row, and the cost as often."""
         codes = draw_codes(posterior, generator, self.num_samples)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from training.estimators.interface import Cost, Estimate, Estimator, check_positive, draw_codes
+from training.noise import NoiseSource
 from training.posteriors import Posterior
 from training.relaxations import relax
 
@@ -47,7 +48,7 @@ class StraightThrough(Estimator):
         cost: Cost,
         *,
         relaxation_temperature: Float[Tensor, ""],  # noqa: ARG002 - the one signature
-        generator: torch.Generator,
+        generator: NoiseSource,
     ) -> Estimate:
         """One code a row, and the cost once."""
         mean = relax(posterior.logits, torch.tensor(self.backward_temperature), posterior.latent.kind)
