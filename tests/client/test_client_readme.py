@@ -1,23 +1,21 @@
 """Every code block of the client's README runs against a real service, in its order."""
 
-import re
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from document_blocks import ROOT, Block, commands_of
+from document_reader import Reader
 
-README = Path(__file__).parents[2] / "client" / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+COMMANDS = commands_of(ROOT / "client" / "README.md")
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["sync", "async", "errors"])
-def test_the_example_runs(running_service: Any, block: str) -> None:
-    code = block.replace("http://127.0.0.1:8000", running_service.url)
-    assert code != block
-    process = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True, timeout=60
-    )
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.strip()
+@pytest.fixture(scope="module")
+def reader(running_service: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    with Reader(COMMANDS, tmp_path_factory.mktemp("clone"), port=running_service.port) as reader:
+        yield reader
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=str)
+def test_the_example_runs_and_prints_something(reader: Reader, block: Block) -> None:
+    assert reader.run(block).strip()
