@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse
 
 from service import openapi, problems
 from service.catalog import Catalog
+from service.dispatch import Dispatcher
 from service.live_models import LiveModels
 from service.parts import Parts
 from service.polling import poll
@@ -19,7 +20,6 @@ from service.problems import AnswerBugs
 from service.request_ids import RequestIds
 from service.routes import codes, health, models
 from service.settings import Settings
-from service.workers import Worker
 
 DESCRIPTION = """
 Inputs (vectors, images) to short discrete codes and back.
@@ -55,7 +55,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
         lifespan=lifespan,
         middleware=[Middleware(RequestIds), Middleware(AnswerBugs)],
     )
-    app.state.parts = Parts(settings, live_models, Worker(settings.max_inline_ms / 1000))
+    app.state.parts = Parts(settings, live_models, Dispatcher(settings.max_inline_ms / 1000))
     problems.install(app)
     for router in (codes.router(), models.router(), health.router()):
         app.include_router(router)

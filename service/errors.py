@@ -15,11 +15,16 @@ ServiceError
 │   └── ModelUnavailable      it is on disk, and was refused when it was loaded
 ├── RepositoryUnreadable      the model repositories cannot be looked at just now
 ├── LoadFailed                a model was to be loaded, and its highest version was refused
-├── BodyRefused               a body that was not even read as JSON
+├── BodyRefused               a body that was not even read
 │   ├── BodyTooLarge
 │   ├── MediaTypeRefused
-│   └── MalformedBody
-└── InvalidFields             a request that was understood, and whose values do not fit
+│   ├── MalformedBody
+│   └── MalformedArray        a body that is no npy file, or of what is no number
+├── ReplyTypeRefused          the request was understood; no type of reply that it accepts is written here
+├── InvalidFields             a request that was understood, and whose values do not fit
+└── TurnedAway                a sound request that is not worked on now
+    ├── Overloaded            as many rows wait already as may
+    └── DeadlineExceeded      its deadline came before its turn
 """
 
 import math
@@ -102,6 +107,31 @@ class MediaTypeRefused(BodyRefused):
 
 class MalformedBody(BodyRefused):
     """The body is not a JSON document."""
+
+
+class MalformedArray(BodyRefused):
+    """The body is not an npy file, or one of something else than numbers."""
+
+
+class ReplyTypeRefused(ServiceError):
+    """Accept names no type in which the route writes this reply."""
+
+
+class TurnedAway(ServiceError):
+    """Nothing is wrong with the request, and nothing was done for it."""
+
+
+class Overloaded(TurnedAway):
+    """The queue is full."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        """`retry_after_seconds` is how long what waits now is likely to take."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DeadlineExceeded(TurnedAway):
+    """The deadline passed while the request waited; its work was not begun, or not continued."""
 
 
 @dataclass(frozen=True)

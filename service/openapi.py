@@ -26,6 +26,7 @@ from service.wire import JSON
 _COMPONENTS = "#/components/schemas/{model}"
 _EXAMPLE_DECIMALS = 4
 _OPERATION = "x-operation"
+_ARRAYS = frozenset({"inputs", "codes", "relaxed"})
 
 _REQUESTS = (
     schemas.EncodeRequest,
@@ -48,15 +49,31 @@ _REPLIES = (
 Responses = dict[int | str, dict[str, Any]]
 
 
-def request_body(model: type[BaseModel], operation: str) -> dict[str, Any]:
-    """For `openapi_extra`: a JSON body of this model, with the example of that operation."""
-    return {"requestBody": {"required": True, "content": {JSON: {"schema": _reference(model)}}}, _OPERATION: operation}
+def request_body(model: type[BaseModel], operation: str, readable: Iterable[str] = (JSON,)) -> dict[str, Any]:
+    """For `openapi_extra`: a body of this model, with the example of that operation, or of another readable type.
+
+    What such a type has no room for, the parameters, is in the query.
+    """
+    content = {media_type: {"schema": _schema(model, media_type)} for media_type in readable}
+    return {
+        "requestBody": {"required": True, "content": content},
+        "parameters": [_query_parameter(model, name) for name in model.model_fields if name not in _ARRAYS],
+        _OPERATION: operation,
+    }
 
 
-def reply_content(model: type[BaseModel], *, status: int = 200, description: str = "") -> Responses:
-    """For `responses`: a JSON reply of this model."""
+def _query_parameter(model: type[BaseModel], name: str) -> dict[str, Any]:
+    schema = {"$ref": f"{_COMPONENTS.format(model=model.__name__)}/properties/{name}"}
+    return {"name": name, "in": "query", "required": False, "schema": schema, "style": "form", "explode": False}
+
+
+def reply_content(
+    model: type[BaseModel], *, status: int = 200, description: str = "", writable: Iterable[str] = (JSON,)
+) -> Responses:
+    """For `responses`: a reply of this model, or an array of it as another writable type."""
     text = description or (model.__doc__ or "").splitlines()[0]
-    return {status: {"description": text, "content": {JSON: {"schema": _reference(model)}}}}
+    content = {media_type: {"schema": _schema(model, media_type)} for media_type in writable}
+    return {status: {"description": text, "content": content}}
 
 
 def problem_responses(*statuses: int) -> Responses:
@@ -81,6 +98,10 @@ def describe(app: FastAPI, live_models: LiveModels) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI's documentation names
+
+
+def _schema(model: type[BaseModel], media_type: str) -> dict[str, Any]:
+    return _reference(model) if media_type == JSON else {"type": "string", "contentMediaType": media_type}
 
 
 def _reference(model: type[BaseModel]) -> dict[str, str]:
@@ -122,6 +143,8 @@ def _example_engine(catalog: Catalog) -> Engine | None:
 def _add_examples(operation: dict[str, Any], verb: str | None, engine: Engine) -> None:
     values = {"model": engine.manifest.name, "version": str(engine.manifest.version)}
     for parameter in operation.get("parameters", ()):
+        if parameter["in"] != "path":
+            continue
         parameter["example"] = values[parameter["name"]]
     if verb is not None:
         operation["requestBody"]["content"][JSON]["example"] = _examples(engine)[verb]

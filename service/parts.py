@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from service.catalog import Catalog
+from service.dispatch import Dispatcher
 from service.live_models import LiveModels
 from service.settings import Settings
-from service.workers import Worker
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The settings, the models, and the thread for long work."""
+    """The settings, the models, and what brings work to them."""
 
     settings: Settings
     models: LiveModels
-    worker: Worker
+    dispatcher: Dispatcher
 
     @property
     def catalog(self) -> Catalog:

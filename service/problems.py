@@ -5,6 +5,7 @@ server's inside. What is not in the table is a bug: it is logged with its traceb
 """
 
 import logging
+import math
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -17,10 +18,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import (
     BodyTooLarge,
+    DeadlineExceeded,
     InvalidFields,
+    MalformedArray,
     MalformedBody,
     MediaTypeRefused,
     ModelUnavailable,
+    Overloaded,
+    ReplyTypeRefused,
     ServiceError,
     UnknownModel,
     UnknownVersion,
@@ -46,12 +51,16 @@ class Kind(NamedTuple):
 
 PROBLEMS: dict[type[ServiceError], Kind] = {
     MalformedBody: Kind(400, "malformed-json", "The body is not valid JSON"),
+    MalformedArray: Kind(400, "malformed-npy", "The body is not an npy file of numbers"),
     UnknownModel: Kind(404, "unknown-model", "There is no such model"),
     UnknownVersion: Kind(404, "unknown-version", "The model has no such version"),
+    ReplyTypeRefused: Kind(406, "not-acceptable", "No type of reply that the request accepts is written here"),
     BodyTooLarge: Kind(413, "body-too-large", "The body is too large"),
     MediaTypeRefused: Kind(415, "unsupported-media-type", "The body's type or encoding is not supported"),
     InvalidFields: Kind(422, "invalid-fields", "The request does not fit"),
     ModelUnavailable: Kind(503, "model-unavailable", "The model was refused when it was loaded"),
+    Overloaded: Kind(503, "overloaded", "More requests wait than the service can answer soon"),
+    DeadlineExceeded: Kind(504, "deadline-exceeded", "The request's deadline came before its answer"),
 }
 UNKNOWN_ROUTE = Kind(404, "unknown-route", "There is nothing at this path")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "The path does not take this method")
@@ -94,7 +103,10 @@ async def _service_error(request: Request, error: Exception) -> Response:
     if kind is None:
         raise error
     errors = error.errors if isinstance(error, InvalidFields) else ()
-    return problem_response(request, kind, str(error), errors)
+    headers = None
+    if isinstance(error, Overloaded):
+        headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
+    return problem_response(request, kind, str(error), errors, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

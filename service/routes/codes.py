@@ -1,15 +1,18 @@
 """encode, decode, reconstruct, generate: each for the newest version of a model and for one that the path names."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 from fastapi import APIRouter
+from numpy.typing import NDArray
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service import wire
+from service.dispatch import Dispatcher
 from service.engine import Engine
 from service.errors import invalid, shown
 from service.openapi import problem_responses, reply_content, request_body
@@ -29,15 +32,20 @@ from service.schemas import (
 )
 from service.settings import Settings
 
-_PARSE_SECONDS_PER_BYTE = 2e-8
+_READ_SECONDS_PER_BYTE = 2e-8
 """Of JSON, arrays included; measured, and on the high side."""
+
+_WRITE_SECONDS_PER_VALUE = 2e-8
 
 
 class Job(NamedTuple):
-    """A request that was read: what to do, and how long that is likely to take."""
+    """A request that was read."""
 
-    estimated_seconds: float
-    reply: Callable[[], dict[str, Any]]
+    arrays: Sequence[str]
+    """The fields of the reply that a reply of a single array may hold."""
+    code_format: CodeFormat
+    reply: Callable[[Dispatcher, float | None], Awaitable[dict[str, Any]]]
+    """Asks the dispatcher, with a deadline, and makes the fields of a reply of what comes."""
 
 
 class Operation(NamedTuple):
@@ -52,10 +60,11 @@ class Operation(NamedTuple):
 
 def _read_encode(document: Any, engine: Engine, settings: Settings) -> Job:
     request = wire.parse_request(document, EncodeRequest)
-    inputs, num_rows = _inputs(request, engine, settings)
+    inputs = _inputs(request, engine, settings)
 
-    def reply() -> dict[str, Any]:
-        encoding = engine.encode(
+    async def reply(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
+        encoding = await dispatcher.encode(
+            engine,
             inputs,
             temperature=request.temperature,
             relaxation_temperature=request.relaxation_temperature,
@@ -63,18 +72,20 @@ def _read_encode(document: Any, engine: Engine, settings: Settings) -> Job:
             num_samples=request.num_samples,
             first_row=request.first_row,
             outputs=request.outputs,
+            deadline=deadline,
         )
         return _encoding(encoding, request.code_format, engine)
 
-    return Job(num_rows * engine.seconds_per_row, reply)
+    return Job(request.outputs, request.code_format, reply)
 
 
 def _read_reconstruct(document: Any, engine: Engine, settings: Settings) -> Job:
     request = wire.parse_request(document, ReconstructRequest)
-    inputs, num_rows = _inputs(request, engine, settings)
+    inputs = _inputs(request, engine, settings)
 
-    def reply() -> dict[str, Any]:
-        found = engine.reconstruct(
+    async def reply(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
+        found = await dispatcher.reconstruct(
+            engine,
             inputs,
             temperature=request.temperature,
             relaxation_temperature=request.relaxation_temperature,
@@ -82,11 +93,12 @@ def _read_reconstruct(document: Any, engine: Engine, settings: Settings) -> Job:
             num_samples=request.num_samples,
             first_row=request.first_row,
             outputs=request.outputs,
+            deadline=deadline,
         )
         encoding = _encoding(found.encoding, request.code_format, engine)
         return encoding | {"outputs": found.outputs, "mean_squared_error": found.mean_squared_error}
 
-    return Job(num_rows * engine.seconds_per_row, reply)
+    return Job(("outputs",), request.code_format, reply)
 
 
 def _read_decode(document: Any, engine: Engine, settings: Settings) -> Job:
@@ -97,12 +109,20 @@ def _read_decode(document: Any, engine: Engine, settings: Settings) -> Job:
     if "codes" in given:
         _limit_rows("codes", request.codes, 1, settings)
         codes = wire.parse_codes(request.codes, request.code_format, engine.manifest)
-        return Job(len(codes) * engine.seconds_per_row, lambda: {"outputs": engine.decode(codes)})
+
+        async def reply(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
+            return {"outputs": await dispatcher.decode(engine, codes, deadline=deadline)}
+
+        return Job(("outputs",), request.code_format, reply)
     if "code_format" in request.model_fields_set:
         raise invalid("code_format", "none with relaxed", shown(request.code_format))
     _limit_rows("relaxed", request.relaxed, 1, settings)
     relaxed = wire.parse_numbers(request.relaxed, "relaxed", engine.manifest.latent_shape)
-    return Job(len(relaxed) * engine.seconds_per_row, lambda: {"outputs": engine.decode_relaxed(relaxed)})
+
+    async def reply_to_relaxed(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
+        return {"outputs": await dispatcher.decode_relaxed(engine, relaxed, deadline=deadline)}
+
+    return Job(("outputs",), request.code_format, reply_to_relaxed)
 
 
 def _read_generate(document: Any, engine: Engine, settings: Settings) -> Job:
@@ -110,19 +130,21 @@ def _read_generate(document: Any, engine: Engine, settings: Settings) -> Job:
     if request.num_samples > settings.max_rows:
         raise invalid("num_samples", f"at most {settings.max_rows}", shown(request.num_samples))
 
-    def reply() -> dict[str, Any]:
-        found = engine.generate(
+    async def reply(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
+        found = await dispatcher.generate(
+            engine,
             request.num_samples,
             temperature=request.temperature,
             relaxation_temperature=request.relaxation_temperature,
             seed=request.seed,
             first_row=request.first_row,
             outputs=request.outputs,
+            deadline=deadline,
         )
         encoding = Encoding(found.seed, codes=found.codes, relaxed=found.relaxed)
         return _encoding(encoding, request.code_format, engine) | {"outputs": found.outputs}
 
-    return Job(engine.seconds_to_generate(request.num_samples), reply)
+    return Job(("outputs",), request.code_format, reply)
 
 
 OPERATIONS = (
@@ -135,23 +157,35 @@ OPERATIONS = (
         ReconstructReply,
         _read_reconstruct,
     ),
-    Operation("generate", "Draw codes from the prior and decode them", GenerateRequest, GenerateReply, _read_generate),
+    Operation(
+        "generate",
+        "Draw codes from the prior and decode them",
+        GenerateRequest,
+        GenerateReply,
+        _read_generate,
+    ),
 )
 
 
-def _inputs(request: EncodeRequest, engine: Engine, settings: Settings) -> tuple[Any, int]:
-    """The inputs as an array, and rows times samples."""
-    num_rows = _limit_rows("inputs", request.inputs, request.num_samples, settings)
-    return wire.parse_numbers(request.inputs, "inputs", engine.manifest.input.shape), num_rows
+def _inputs(request: EncodeRequest, engine: Engine, settings: Settings) -> NDArray[Any]:
+    """The inputs as an array."""
+    _limit_rows("inputs", request.inputs, request.num_samples, settings)
+    return wire.parse_numbers(request.inputs, "inputs", engine.manifest.input.shape)
 
 
-def _limit_rows(field: str, rows: Any, num_samples: int, settings: Settings) -> int:
-    """Before anything of that size is made; what is no list is refused where it is parsed."""
-    num_rows = len(rows) * num_samples if isinstance(rows, list) else 0
+def _limit_rows(field: str, rows: Any, num_samples: int, settings: Settings) -> None:
+    """Before anything of that size is made; what has no rows is refused where it is parsed."""
+    num_rows = len(rows) * num_samples if isinstance(rows, list | np.ndarray) and np.ndim(rows[:0]) else 0
     if num_rows > settings.max_rows:
         expected = f"at most {settings.max_rows} rows times samples in a request"
         raise invalid(field, expected, f"{shown(num_rows)}; split the request")
-    return num_rows
+
+
+def _require_one_array(job: Job, media_type: str) -> None:
+    if len(job.arrays) != 1:
+        raise invalid("outputs", f"exactly one for a reply of {media_type}", shown(list(job.arrays)))
+    if job.arrays[0] == "codes" and job.code_format != "indices":
+        raise invalid("code_format", f"indices for a reply of {media_type}", shown(job.code_format))
 
 
 def _encoding(encoding: Encoding, code_format: CodeFormat, engine: Engine) -> dict[str, Any]:
@@ -165,17 +199,33 @@ def _encoding(encoding: Encoding, code_format: CodeFormat, engine: Engine) -> di
     return reply
 
 
+def _readable(operation: Operation) -> tuple[str, ...]:
+    """The types of body that carry rows; there are none in one that generates."""
+    return (wire.JSON,) if operation.name == "generate" else wire.READABLE
+
+
 async def _answer(operation: Operation, request: Request, model: str, version: str | None) -> Response:
+    """Raises ServiceError."""
     parts = parts_of(request)
+    settings, dispatcher = parts.settings, parts.dispatcher
     engine = find(parts.catalog, model, version)
-    body = await wire.read_body(request, parts.settings.max_body_bytes)
-    job = await parts.worker.run(
-        lambda: operation.read(wire.parse_json(body), engine, parts.settings),
-        estimated_seconds=len(body) * _PARSE_SECONDS_PER_BYTE,
+    read = wire.reader_of(request.headers.get("content-type", ""), _readable(operation))
+    media_type, write = wire.writer_for(request.headers.get("accept", ""))
+    content = await wire.read_body(request, settings.max_body_bytes)
+    deadline = request.scope["state"].get("deadline")
+    body = wire.Body(content, request.scope["query_string"], operation.name, engine.manifest)
+    job = await dispatcher.run(
+        lambda: operation.read(read(body), engine, settings), len(content) * _READ_SECONDS_PER_BYTE, deadline
     )
-    name = {"model": engine.manifest.name, "version": engine.manifest.version}
-    content = await parts.worker.run(lambda: wire.to_json(name | job.reply()), estimated_seconds=job.estimated_seconds)
-    return Response(content, media_type=wire.JSON)
+    if media_type != wire.JSON:
+        _require_one_array(job, media_type)
+    named = {"model": engine.manifest.name, "version": engine.manifest.version}
+    fields = named | await job.reply(dispatcher, deadline)
+    reply = wire.Reply(engine.manifest, fields, job.arrays[0])
+    num_values = sum(value.size for value in fields.values() if isinstance(value, np.ndarray))
+    written = await dispatcher.run(lambda: write(reply), num_values * _WRITE_SECONDS_PER_VALUE, deadline)
+    headers = None if media_type == wire.JSON else wire.headers_of(reply)
+    return Response(written, headers=headers, media_type=media_type)
 
 
 def _newest(operation: Operation) -> Callable[..., Awaitable[Response]]:
@@ -202,8 +252,9 @@ def router() -> APIRouter:
             summary=operation.summary,
             description=operation.request.__doc__,
             response_model=None,
-            openapi_extra=request_body(operation.request, operation.name),
-            responses=reply_content(operation.response) | problem_responses(400, 404, 413, 415, 422, 500, 503),
+            openapi_extra=request_body(operation.request, operation.name, _readable(operation)),
+            responses=reply_content(operation.response, writable=wire.WRITABLE)
+            | problem_responses(400, 404, 406, 413, 415, 422, 500, 503, 504),
         )
         add(f"{MODEL}/{operation.name}", _newest(operation), operation_id=operation.name)
         add(f"{VERSION}/{operation.name}", _one_version(operation), operation_id=f"{operation.name}_with_version")

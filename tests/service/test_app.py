@@ -14,10 +14,10 @@ from tiny_models import TINY_BINARY
 from models.repository import Repository
 from service.app import create_app
 from service.catalog import Catalog
+from service.dispatch import Dispatcher
 from service.engine import Engine
 from service.results import Encoding
 from service.settings import Settings
-from service.workers import Worker
 
 ENCODE = "/v1/models/tiny-binary/encode"
 BODY: dict[str, Any] = {"inputs": [[0.5] * 16]}
@@ -111,10 +111,10 @@ def test_health_is_answered_while_a_long_request_runs(tiny_repository: Path) -> 
 
 def test_short_work_is_done_at_once_and_long_work_in_another_thread() -> None:
     async def run() -> None:
-        worker = Worker(max_inline_seconds=0.002)
+        dispatcher = Dispatcher(max_inline_seconds=0.002)
         here = threading.get_ident()
-        assert await worker.run(threading.get_ident, estimated_seconds=0.001) == here
-        assert await worker.run(threading.get_ident, estimated_seconds=0.1) != here
+        assert await dispatcher.run(threading.get_ident, 0.001) == here
+        assert await dispatcher.run(threading.get_ident, 0.1) != here
 
     anyio.run(run)
 
@@ -134,10 +134,10 @@ def test_long_work_is_done_one_after_the_other() -> None:
             running -= 1
 
     async def run() -> None:
-        worker = Worker(max_inline_seconds=0.0)
+        dispatcher = Dispatcher(max_inline_seconds=0.0)
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
-                tasks.start_soon(lambda: worker.run(work, estimated_seconds=1.0))
+                tasks.start_soon(lambda: dispatcher.run(work, 1.0))
 
     anyio.run(run)
     assert most == 1
@@ -149,6 +149,6 @@ def test_the_error_of_long_work_reaches_who_asked_for_it() -> None:
 
     async def run() -> None:
         with pytest.raises(ValueError, match="from the thread"):
-            await Worker(max_inline_seconds=0.0).run(fail, estimated_seconds=1.0)
+            await Dispatcher(max_inline_seconds=0.0).run(fail, 1.0)
 
     anyio.run(run)

@@ -1,4 +1,4 @@
-"""Bodies: bytes from the network to parameters and arrays, and results to bytes.
+"""JSON to a document, and the lists in it to arrays.
 
 JSON is read by orjson straight into lists, whose numbers are checked by type, a row at a time, and turned into one
 array: validating each number for itself costs more than encoding it. What a value may be is `checks`' to say; that it
@@ -7,62 +7,21 @@ is a number at all, and that rows have the right shape, is said here, where a ra
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
 
 from models import codes as code_layouts
 from models.codes import Codes
 from models.errors import CodeError
 from models.manifest import Manifest
 from service.checks import code_expected, place, row_expected
-from service.errors import (
-    BodyTooLarge,
-    FieldError,
-    InvalidFields,
-    MalformedBody,
-    MediaTypeRefused,
-    invalid,
-    quoted,
-    shown,
-)
-from service.schemas import EXPECTED, CodeFormat
-
-JSON = "application/json"
-MAX_FIELD_ERRORS = 10
-
-RequestModel = TypeVar("RequestModel", bound=BaseModel)
-
-
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The body, counted while it arrives: what Content-Length says is believed only where it is too much.
-
-    Raises MediaTypeRefused unless it is plain JSON, BodyTooLarge.
-    """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != JSON:
-        raise MediaTypeRefused(
-            f"Content-Type: expected {JSON}, received {quoted(media_type) if media_type else 'none'}"
-        )
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
-        raise MediaTypeRefused(f"Content-Encoding: expected none, received {quoted(encoding)}")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > max_bytes:
-        raise BodyTooLarge(f"expected at most {max_bytes} bytes, received {shown(int(declared[:20]))}")
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise BodyTooLarge(f"expected at most {max_bytes} bytes, received more")
-        chunks.append(chunk)
-    return b"".join(chunks)
+from service.errors import MalformedBody, invalid, shown
+from service.schemas import CodeFormat
+from service.wire.parameters import field_path
 
 
 def parse_json(body: bytes) -> Any:
@@ -84,31 +43,21 @@ def parse_json(body: bytes) -> Any:
     raise invalid(found[0], "a finite number", shown(found[1]))
 
 
-def parse_request(document: Any, model: type[RequestModel]) -> RequestModel:
-    """The document as a request. Raises InvalidFields for each parameter that is missing, unknown or does not fit."""
-    if not isinstance(document, dict):
-        raise invalid("body", "a JSON object", shown(document))
-    # Before pydantic, which would make an error of each of a million names.
-    if unknown := _unknown_names(document, model):
-        raise InvalidFields(*unknown)
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False)[:MAX_FIELD_ERRORS]
-        raise InvalidFields(*(_field_error(problem) for problem in problems)) from None
-
-
-def parse_numbers(value: Any, field: str, row_shape: Sequence[int]) -> NDArray[np.float64]:
-    """A list of rows, all flat or all of `row_shape`, to an array [B, D] or [B, *row_shape].
+def parse_numbers(value: Any, field: str, row_shape: Sequence[int]) -> NDArray[Any]:
+    """A list of rows, all flat or all of `row_shape`, to an array [B, D] or [B, *row_shape]; an array as it is.
 
     Raises InvalidFields naming the first row whose shape, or value whose type, is another.
     """
+    if isinstance(value, np.ndarray):
+        return value
     flat, shape = _flatten(value, field, row_shape, {int, float}, "a number")
     return np.array(flat, np.float64).reshape(shape)
 
 
 def parse_codes(value: Any, code_format: CodeFormat, manifest: Manifest) -> NDArray[np.integer[Any]]:
-    """Codes [B, N] from lists of integers or from strings of packed bits. Raises InvalidFields."""
+    """Codes [B, N] from lists of integers or from strings of packed bits; an array as it is. Raises InvalidFields."""
+    if isinstance(value, np.ndarray):
+        return value
     if code_format != "indices":
         return _unpack(value, code_format, manifest)
     flat, shape = _flatten(value, "codes", (manifest.num_latents,), {int}, code_expected(manifest))
@@ -118,28 +67,6 @@ def parse_codes(value: Any, code_format: CodeFormat, manifest: Manifest) -> NDAr
         position = next(index for index, number in enumerate(flat) if number >= 1 << 63)
         where = divmod(position, manifest.num_latents)
         raise invalid(f"codes{place(where)}", code_expected(manifest), shown(flat[position])) from None
-
-
-def format_codes(array: Codes, code_format: CodeFormat, manifest: Manifest) -> Any:
-    """Codes [..., N] as they are, or as nested lists [...] of strings. Inverse of `parse_codes`."""
-    if code_format == "indices":
-        return array
-    spell = code_layouts.to_hex if code_format == "hex" else code_layouts.to_base64
-    strings: Any = spell(array.reshape(-1, manifest.num_latents), manifest.layout)
-    for length in reversed(array.shape[1:-1]):
-        strings = [strings[start : start + length] for start in range(0, len(strings), length)]
-    return strings
-
-
-def to_json(reply: Mapping[str, Any]) -> bytes:
-    """The reply; arrays become nested lists, float32 numbers the shortest decimals that read back as the same."""
-    return orjson.dumps(
-        {
-            name: np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value
-            for name, value in reply.items()
-        },
-        option=orjson.OPT_SERIALIZE_NUMPY,
-    )
 
 
 def _flatten(
@@ -212,30 +139,10 @@ def _first_not_finite(document: Any) -> tuple[str, float] | None:
     while way:
         for key, value in way[-1][1]:
             if isinstance(value, float) and not math.isfinite(value):
-                return _path([*(step for step, _ in way[1:]), key][1:]) or "body", value
+                return field_path([*(step for step, _ in way[1:]), key][1:]) or "body", value
             if isinstance(value, dict | list):
                 way.append((key, iter(value.items() if isinstance(value, dict) else enumerate(value))))
                 break
         else:
             way.pop()
     return None
-
-
-def _path(steps: Sequence[Any]) -> str:
-    """`["inputs", 3, 17]` as `inputs[3][17]`; clipped, since names come from outside."""
-    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
-    return path if len(path) <= 60 and path.isascii() and path.isprintable() else quoted(path)
-
-
-def _unknown_names(document: dict[str, Any], model: type[BaseModel]) -> list[FieldError]:
-    unknown = list(islice((name for name in document if name not in model.model_fields), MAX_FIELD_ERRORS))
-    expected = f"one of {', '.join(model.model_fields)}"
-    return [FieldError(_path([name]), expected, "an unknown name") for name in unknown]
-
-
-def _field_error(problem: Any) -> FieldError:
-    """What pydantic found, in the three words that every error of ours has."""
-    name = problem["loc"][0]
-    said = problem["msg"].removeprefix("Input should be ").removeprefix("List should have ")
-    received = "nothing" if problem["type"] == "missing" else shown(problem["input"])
-    return FieldError(_path(problem["loc"]), EXPECTED.get(name, said), received)
