@@ -68,7 +68,8 @@ JsonObject = Annotated[dict[str, Any], AfterValidator(_jsonable)]
 
 
 class ImageSpec(_Part):
-    """How an image becomes an input row: converted to `mode`, resized, divided by 255, inverted if asked, flattened.
+    """How an image becomes an input row: converted to `mode`, resized, inverted if asked, scaled from 0..255 to the
+    input's range. `models.pictures` does it, and says what comes of orientation, transparency and 16 bits.
 
     The row holds the pixels row by row, the channels of a pixel together (height, width, channel).
     """

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.pictures import pixels_of
 from training.data.config import DataConfig, Mode
 from training.data.material import Material, input_spec, readable
-from training.data.pictures import SUFFIXES, has_colour, open_picture, pixels_of
+from training.data.pictures import SUFFIXES, has_colour, open_picture
 from training.data.splits import SPLIT_NAMES, Split, SplitName
 from training.errors import DataError
 
