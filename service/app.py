@@ -17,6 +17,7 @@ from service.live_models import LiveModels
 from service.parts import Parts
 from service.polling import poll
 from service.problems import AnswerBugs
+from service.process.membership import Membership
 from service.request_ids import RequestIds
 from service.routes import codes, health, models
 from service.settings import Settings
@@ -29,8 +30,9 @@ Every example below runs as it stands, with a model that this server serves. Err
 """
 
 
-def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
-    """The service over these models; by default those of the settings' repositories, loaded here.
+def create_app(settings: Settings, catalog: Catalog | None = None, membership: Membership | None = None) -> FastAPI:
+    """The service over these models; by default those of the settings' repositories, loaded here, in a process that
+    is the only one.
 
     Raises StartRefused when the settings ask for what cannot be had.
     """
@@ -55,7 +57,8 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
         lifespan=lifespan,
         middleware=[Middleware(RequestIds), Middleware(AnswerBugs)],
     )
-    app.state.parts = Parts(settings, live_models, Dispatcher(settings.max_inline_ms / 1000))
+    dispatcher = Dispatcher(settings.max_inline_ms / 1000)
+    app.state.parts = Parts(settings, live_models, dispatcher, membership or Membership.alone())
     problems.install(app)
     for router in (codes.router(), models.router(), health.router()):
         app.include_router(router)

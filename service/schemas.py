@@ -314,10 +314,11 @@ class FailedModel(_Reply):
 
 
 class Ready(_Reply):
-    """Whether a version of every model on disk is served, and there is a model."""
+    """Whether a version of every model on disk is served, there is a model, and all workers take requests."""
 
     ready: bool
     failed: list[FailedModel]
+    reasons: list[Annotated[str, Field(description="Why the service as a whole should get no requests now.")]]
 
 
 class ProblemField(_Reply):

@@ -28,6 +28,12 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(
+        "auto",
+        description=(
+            "Worker processes, which share the port. `auto`: one on CUDA, one for each core elsewhere, at most 16."
+        ),
+    )
     model_repositories: Annotated[tuple[Path, ...], NoDecode] = Field(
         (Path("model_repository"), Path("models/shipped")),
         min_length=1,
@@ -78,6 +84,36 @@ class Settings(BaseSettings):
         ge=0,
         le=1000,
         description="Work estimated to take more milliseconds than this is done in a thread, beside the event loop.",
+    )
+    max_connections: int = Field(
+        2048, ge=1, le=1 << 20, description="Most open connections of a worker; one more gets 503 and is closed."
+    )
+    max_head_bytes: int = Field(
+        32 << 10, ge=256, description="Longest request line with its headers; a longer one gets 431."
+    )
+    receipt_seconds: float = Field(
+        20.0,
+        gt=0,
+        le=3600,
+        description="Longest time in which a request must have arrived whole; then it gets 408 and is closed.",
+    )
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="How long to go on accepting after SIGTERM, not ready any more, until whoever sends has noticed.",
+    )
+    grace_seconds: float = Field(
+        20.0,
+        gt=0,
+        le=3600,
+        description="How long the requests that were accepted may take to finish when the service or a worker stops.",
+    )
+    saturated_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=3600,
+        description="How long the queues of all workers may be full before the service is not ready.",
     )
     log_level: LogLevel = Field("info", description="`debug`, `info`, `warning` or `error`.")
     access_log: bool = Field(False, description="Whether every request is logged.")

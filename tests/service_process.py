@@ -22,7 +22,11 @@ def environment(repositories: Sequence[Path], **settings: object) -> dict[str, s
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("LATENT_CODES_")}
     given = {f"LATENT_CODES_{name.upper()}": str(value) for name, value in settings.items()}
     listed = os.pathsep.join(str(repository) for repository in repositories)
-    return inherited | {"OMP_NUM_THREADS": "1", "LATENT_CODES_MODEL_REPOSITORIES": listed} | given
+    return (
+        inherited
+        | {"OMP_NUM_THREADS": "1", "LATENT_CODES_MODEL_REPOSITORIES": listed, "LATENT_CODES_WORKERS": "1"}
+        | given
+    )
 
 
 def free_port() -> int:
@@ -52,6 +56,18 @@ class ServiceProcess:
     def log_text(self) -> str:
         """What the process has written so far, to either stream."""
         return self._log.read_text(errors="replace")
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the supervisor."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def workers(self) -> set[int]:
+        """Process ids of the workers there are. Linux only."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return {int(child) for child in children}
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:

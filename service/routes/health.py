@@ -16,16 +16,21 @@ async def live() -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """200 when a version of every model on disk is served, and there is a model; 503 otherwise.
+    """200 when a version of every model on disk is served, there is a model, and all workers take requests; else 503.
 
-    `failed` names the versions that would answer by default, had they not been refused.
+    `failed` names the versions that would answer by default, had they not been refused; `reasons` says why the service
+    as a whole should get no requests.
     """
-    readiness = parts_of(request).catalog.readiness()
+    parts = parts_of(request)
+    readiness = parts.catalog.readiness()
+    parts.membership.pen.models_ready(readiness.ready)
+    reasons = list(parts.membership.obstacles(saturated_seconds=parts.settings.saturated_seconds))
     failed = [
         {"model": refusal.name, "version": refusal.version, "reason": refusal.reason} for refusal in readiness.failed
     ]
-    content = wire.to_json({"ready": readiness.ready, "failed": failed})
-    return Response(content, 200 if readiness.ready else 503, media_type=wire.JSON)
+    is_ready = readiness.ready and not reasons
+    content = wire.to_json({"ready": is_ready, "failed": failed, "reasons": reasons})
+    return Response(content, 200 if is_ready else 503, media_type=wire.JSON)
 
 
 def router() -> APIRouter:

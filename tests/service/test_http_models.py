@@ -58,7 +58,7 @@ def test_the_provider_of_each_model_is_in_the_log(running_service: ServiceProces
 def test_a_whole_service_is_live_and_ready(client: httpx.Client) -> None:
     assert client.get("/v2/health/live").json() == {"live": True}
     reply = client.get("/v2/health/ready")
-    assert (reply.status_code, reply.json()) == (200, {"ready": True, "failed": []})
+    assert (reply.status_code, reply.json()) == (200, {"ready": True, "failed": [], "reasons": []})
 
 
 def flip_a_byte(graph: Path) -> None:
@@ -149,7 +149,10 @@ def test_a_service_without_models_is_live_and_not_ready(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with ServiceProcess([tmp_path / "empty"], log=tmp_path / "log", wait_until="live") as service:
         ready = httpx.get(f"{service.url}/v2/health/ready")
-        assert (ready.status_code, ready.json()) == (503, {"ready": False, "failed": []})
+        assert (ready.status_code, ready.json()) == (
+            503,
+            {"ready": False, "failed": [], "reasons": ["not every worker serves all models"]},
+        )
         assert httpx.get(f"{service.url}/v1/models").json() == {"models": []}
         assert httpx.get(f"{service.url}/openapi.json").status_code == 200
 

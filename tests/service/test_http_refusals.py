@@ -23,7 +23,7 @@ def client(running_service: ServiceProcess) -> Iterator[httpx.Client]:
     """Checks, when the test is over, that the service still answers."""
     with httpx.Client(base_url=running_service.url, timeout=30) as client:
         yield client
-        assert client.get("/v2/health/ready").json() == {"ready": True, "failed": []}
+        assert client.get("/v2/health/ready").json() == {"ready": True, "failed": [], "reasons": []}
         assert client.post(f"{BINARY}/encode", json={"inputs": [ROW]}).status_code == 200
 
 

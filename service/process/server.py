@@ -1,0 +1,116 @@
+"""One worker's HTTP server: uvicorn's, with an end that loses nothing.
+
+Uvicorn closes its listeners when it is told to stop, and every idle connection with them, so a request that was on its
+way is lost. Here a server that drains answers whatever arrives, says `Connection: close` with each answer, accepts what
+the kernel accepted, and closes a connection only when it has been idle for a while.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import uvicorn
+
+from service.process.connections import Config, Connection
+
+LINGER_SECONDS = 1.0
+"""How long a drained server keeps an idle connection open: a request may be on its way."""
+_ACCEPT_SECONDS = 0.1
+_LOOK_SECONDS = 0.02
+
+_logger = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """Serves until `drain` was called and all that was accepted is answered."""
+
+    def __init__(self, config: Config, *, grace_seconds: float, on_started: Callable[[], Any]) -> None:
+        """`on_started` is called when connections are accepted."""
+        super().__init__(config)
+        self._config = config
+        self._grace_seconds = grace_seconds
+        self._on_started = on_started
+        self._adopted: dict[int, tuple[asyncio.Server, socket.socket]] = {}
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the worker's to handle."""
+        yield
+
+    async def startup(self, sockets: Any = None) -> None:
+        """As uvicorn's."""
+        await super().startup(sockets)
+        self._on_started()
+
+    async def drain(self, delay: float) -> None:
+        """Go on for `delay` seconds, asking callers to connect anew, then end."""
+        self._config.draining = True
+        for connection in self._connections():
+            connection.drain()
+        await asyncio.sleep(delay)
+        self.should_exit = True
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Finish what was accepted, for at most the grace period."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._grace_seconds
+        # The supervisor has closed its end meanwhile, or has a successor accept.
+        await asyncio.sleep(_ACCEPT_SECONDS)
+        # A server closes its socket with itself; through these copies the kernel's queue stays.
+        listeners = [listener.dup() for listener in (*(sockets or []), *(own for _, own in self._adopted.values()))]
+        for server in (*self.servers, *(server for server, _ in self._adopted.values())):
+            server.close()
+        await asyncio.sleep(0)
+        for listener in listeners:
+            await self._accept_rest(listener)
+        while (self.server_state.connections or self.server_state.tasks) and loop.time() < deadline:
+            for connection in self._connections():
+                connection.close_if_idle(LINGER_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS)
+        for task in list(self.server_state.tasks):
+            _logger.error("a request was not finished within %g seconds and is given up", self._grace_seconds)
+            task.cancel()
+        await self.lifespan.shutdown()
+
+    async def adopt(self, listener: socket.socket) -> None:
+        """Accept from another worker's socket too, until `release`: that worker is not there."""
+        if self.should_exit or listener.fileno() in self._adopted:
+            return
+        own = listener.dup()
+        server = await asyncio.get_running_loop().create_server(self._connection, sock=own)
+        self._adopted[listener.fileno()] = server, own
+        if self.should_exit:
+            self.release(listener)
+
+    def release(self, listener: socket.socket) -> None:
+        """Leave the socket to its worker. What was accepted is answered here."""
+        server, own = self._adopted.pop(listener.fileno(), (None, None))
+        if server is not None and own is not None:
+            server.close()
+            own.close()
+
+    async def _accept_rest(self, listener: socket.socket) -> None:
+        """Close a socket, and take over the connections that the kernel made in its name: it would reset them."""
+        rest = []
+        with suppress(BlockingIOError):
+            while True:
+                rest.append(listener.accept()[0])
+        listener.close()
+        for connection in rest:
+            await asyncio.get_running_loop().connect_accepted_socket(self._connection, connection)
+
+    def _connection(self) -> Connection:
+        return Connection(self._config, server_state=self.server_state, app_state=self.lifespan.state)
+
+    def tidy(self) -> None:
+        """End connections that take too long; to be called about twice a second."""
+        now = time.monotonic()
+        for connection in self._connections():
+            connection.tidy(now)
+
+    def _connections(self) -> list[Connection]:
+        return [connection for connection in self.server_state.connections if isinstance(connection, Connection)]
