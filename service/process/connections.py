@@ -54,7 +54,6 @@ class Connection(HttpToolsProtocol):
         self._idle_since = self._stuck_since = 0.0
         self._in_head = True
         self._head_bytes = 0
-        self._draining = config.draining
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The clock starts, and the number of connections is counted."""
@@ -86,7 +85,7 @@ class Connection(HttpToolsProtocol):
             self._refuse_head()
             return
         super().on_headers_complete()
-        if self._draining and self.cycle is not None:
+        if self.config.draining and self.cycle is not None:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -111,8 +110,7 @@ class Connection(HttpToolsProtocol):
         self._refuse(HTTPStatus.BAD_REQUEST, "malformed-http", "the request is not valid HTTP/1.1")
 
     def drain(self) -> None:
-        """Ask the caller, with the next reply, to connect anew."""
-        self._draining = True
+        """Ask the caller, with the reply that is due, to connect anew; later ones find that the server drains."""
         if self._is_busy():
             self.cycle.keep_alive = False
 
