@@ -52,7 +52,13 @@ def main(given: dict[str, Any]) -> int:
         max_connections=settings.max_connections,
     )
     config = Config(
-        application, bounds, log_config=None, access_log=settings.access_log, server_header=False, lifespan="on"
+        application,
+        bounds,
+        lifespan="on",
+        log_config=None,
+        access_log=settings.access_log,
+        server_header=False,
+        proxy_headers=False,
     )
     _raise_descriptor_limit(settings.max_connections)
     listeners = [socket.socket(fileno=number) for number in given["listeners"]]
