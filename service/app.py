@@ -13,12 +13,11 @@ from starlette.responses import RedirectResponse
 from service import openapi, problems
 from service.catalog import Catalog
 from service.dispatch import Dispatcher
+from service.edge import Edge
 from service.live_models import LiveModels
 from service.parts import Parts
 from service.polling import poll
-from service.problems import AnswerBugs
 from service.process.membership import Membership
-from service.request_ids import RequestIds
 from service.routes import codes, health, models
 from service.settings import Settings
 
@@ -37,6 +36,8 @@ def create_app(settings: Settings, catalog: Catalog | None = None, membership: M
     Raises StartRefused when the settings ask for what cannot be had.
     """
     live_models = LiveModels(settings, catalog)
+    dispatcher = Dispatcher(settings.max_inline_ms / 1000)
+    parts = Parts(settings, live_models, dispatcher, membership or Membership.alone())
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -55,10 +56,9 @@ def create_app(settings: Settings, catalog: Catalog | None = None, membership: M
         description=DESCRIPTION,
         version=version("latent-codes"),
         lifespan=lifespan,
-        middleware=[Middleware(RequestIds), Middleware(AnswerBugs)],
+        middleware=[Middleware(Edge, codes.DirectRoutes(parts))],
     )
-    dispatcher = Dispatcher(settings.max_inline_ms / 1000)
-    app.state.parts = Parts(settings, live_models, dispatcher, membership or Membership.alone())
+    app.state.parts = parts
     problems.install(app)
     for router in (codes.router(), models.router(), health.router()):
         app.include_router(router)

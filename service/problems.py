@@ -4,7 +4,6 @@ A body is at most MAX_PROBLEM_BYTES long, repeats no more of a request than a cl
 server's inside. What is not in the table is a bug: it is logged with its traceback, and the body holds the request id.
 """
 
-import logging
 import math
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -14,7 +13,6 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import (
     BodyTooLarge,
@@ -37,8 +35,6 @@ PROBLEM_JSON = "application/problem+json"
 MAX_PROBLEM_BYTES = 4096
 _MAX_DETAIL = 600
 _MAX_INSTANCE = 200
-
-_logger = logging.getLogger(__name__)
 
 
 class Kind(NamedTuple):
@@ -92,21 +88,27 @@ def problem_response(
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of the service, and of the framework, with a problem."""
-    app.add_exception_handler(ServiceError, _service_error)
+    """Answer the errors of the framework with problems; those of the service pass through it to the edge."""
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _disconnected)
 
 
-async def _service_error(request: Request, error: Exception) -> Response:
-    kind = PROBLEMS.get(type(error))  # type: ignore[arg-type]  # registered for ServiceError alone
+def response_to(request: Request, error: ServiceError) -> Response | None:
+    """The problem that the table has for an error; None if it has none, which is a bug."""
+    kind = PROBLEMS.get(type(error))
     if kind is None:
-        raise error
+        return None
     errors = error.errors if isinstance(error, InvalidFields) else ()
     headers = None
     if isinstance(error, Overloaded):
         headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
     return problem_response(request, kind, str(error), errors, headers)
+
+
+def response_to_bug(request: Request) -> Response:
+    """The reply to a request that failed in a way that nobody foresaw."""
+    detail = "this is a bug of the service; its log has more under the request id"
+    return problem_response(request, BUG, detail)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -125,31 +127,3 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _disconnected(_request: Request, _error: Exception) -> Response:
     """Nobody reads this: the caller left before the body was complete."""
     return Response(status_code=400)
-
-
-class AnswerBugs:
-    """Middleware: an error that nobody foresaw is logged with its traceback, and answered without any of it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = False
-
-        async def watch(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watch)
-        except Exception:  # the process must go on serving others
-            _logger.exception("request %s failed; this is a bug", request_id_of(scope))
-            if started:
-                raise
-            request = Request(scope)
-            detail = "this is a bug of the service; its log has more under the request id"
-            await problem_response(request, BUG, detail)(scope, receive, send)

@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from service import wire
 from service.dispatch import Dispatcher
+from service.edge import DirectRoute
 from service.engine import Engine
 from service.errors import invalid, shown
+from service.exchange import Answer, Exchange
 from service.openapi import problem_responses, reply_content, request_body
-from service.parts import parts_of
+from service.parts import Parts, parts_of
 from service.results import Encoding
 from service.routes.versions import MODEL, VERSION, ModelName, Version, find
 from service.schemas import (
@@ -204,42 +207,71 @@ def _readable(operation: Operation) -> tuple[str, ...]:
     return (wire.JSON,) if operation.name == "generate" else wire.READABLE
 
 
-async def _answer(operation: Operation, request: Request, model: str, version: str | None) -> Response:
+async def _answer(
+    parts: Parts, operation: Operation, exchange: Exchange, model: str, version: str | None = None
+) -> Answer:
     """Raises ServiceError."""
-    parts = parts_of(request)
     settings, dispatcher = parts.settings, parts.dispatcher
     engine = find(parts.catalog, model, version)
-    read = wire.reader_of(request.headers.get("content-type", ""), _readable(operation))
-    media_type, write = wire.writer_for(request.headers.get("accept", ""))
-    content = await wire.read_body(request, settings.max_body_bytes)
-    deadline = request.scope["state"].get("deadline")
-    body = wire.Body(content, request.scope["query_string"], operation.name, engine.manifest)
+    read = wire.reader_of(exchange.header(b"content-type"), _readable(operation))
+    media_type, write = wire.writer_for(exchange.header(b"accept"))
+    content = await wire.read_body(exchange, settings.max_body_bytes)
+    body = wire.Body(content, exchange.scope["query_string"], operation.name, engine.manifest)
     job = await dispatcher.run(
-        lambda: operation.read(read(body), engine, settings), len(content) * _READ_SECONDS_PER_BYTE, deadline
+        lambda: operation.read(read(body), engine, settings), len(content) * _READ_SECONDS_PER_BYTE, exchange.deadline
     )
     if media_type != wire.JSON:
         _require_one_array(job, media_type)
     named = {"model": engine.manifest.name, "version": engine.manifest.version}
-    fields = named | await job.reply(dispatcher, deadline)
+    fields = named | await job.reply(dispatcher, exchange.deadline)
     reply = wire.Reply(engine.manifest, fields, job.arrays[0])
     num_values = sum(value.size for value in fields.values() if isinstance(value, np.ndarray))
-    written = await dispatcher.run(lambda: write(reply), num_values * _WRITE_SECONDS_PER_VALUE, deadline)
-    headers = None if media_type == wire.JSON else wire.headers_of(reply)
-    return Response(written, headers=headers, media_type=media_type)
+    written = await dispatcher.run(lambda: write(reply), num_values * _WRITE_SECONDS_PER_VALUE, exchange.deadline)
+    return Answer(written, media_type, headers=() if media_type == wire.JSON else wire.headers_of(reply))
+
+
+class DirectRoutes:
+    """Finds the operation that a path means by splitting it, for the edge."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._operations = {operation.name: operation for operation in OPERATIONS}
+
+    def __call__(self, scope: Scope) -> DirectRoute | None:
+        """None where the path is of another form; whether there is such a model is told when the route is called."""
+        match scope["path"].split("/"):
+            case ["", "v1", "models", model, verb]:
+                version = None
+            case ["", "v1", "models", model, "versions", version, verb]:
+                pass
+            case _:
+                return None
+        operation = self._operations.get(verb)
+        if operation is None or scope["method"] != "POST" or not model or version == "":
+            return None
+        return lambda exchange: _answer(self._parts, operation, exchange, model, version)
 
 
 def _newest(operation: Operation) -> Callable[..., Awaitable[Response]]:
     async def answer(request: Request, model: ModelName) -> Response:
-        return await _answer(operation, request, model, None)
+        return _response(await _answer(parts_of(request), operation, _exchange(request), model))
 
     return answer
 
 
 def _one_version(operation: Operation) -> Callable[..., Awaitable[Response]]:
     async def answer(request: Request, model: ModelName, version: Version) -> Response:
-        return await _answer(operation, request, model, version)
+        return _response(await _answer(parts_of(request), operation, _exchange(request), model, version))
 
     return answer
+
+
+def _exchange(request: Request) -> Exchange:
+    return Exchange(request.scope, request.receive)
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.content, answer.status, dict(answer.headers), media_type=answer.media_type)
 
 
 def router() -> APIRouter:

@@ -22,12 +22,11 @@ class Reply(NamedTuple):
     """Name of the field that a reply of a single array holds."""
 
 
-def headers_of(reply: Reply) -> dict[str, str]:
+def headers_of(reply: Reply) -> tuple[tuple[str, str], ...]:
     """What a reply of a single array says beside it: model, version, and the seed where there is one."""
-    headers = {"Latent-Codes-Model": reply.manifest.name, "Latent-Codes-Version": str(reply.manifest.version)}
-    if reply.fields.get("seed") is not None:
-        headers["Latent-Codes-Seed"] = str(reply.fields["seed"])
-    return headers
+    headers = (("Latent-Codes-Model", reply.manifest.name), ("Latent-Codes-Version", str(reply.manifest.version)))
+    seed = reply.fields.get("seed")
+    return headers if seed is None else (*headers, ("Latent-Codes-Seed", str(seed)))
 
 
 def format_codes(array: Codes, code_format: CodeFormat, manifest: Manifest) -> Any:
