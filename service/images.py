@@ -37,6 +37,10 @@ _SIGNATURES = (
 )
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
+_PNG_SIZE_AT = 16
+_SECONDS_PER_BYTE = 1e-6
+"""A chunk of a PNG may unpack to a thousand bytes a byte."""
+_SECONDS_PER_PIXEL = 2e-8
 _UNREADABLE = (
     OSError,
     SyntaxError,
@@ -82,42 +86,55 @@ class Images:
     conversions: tuple[Conversion, ...]
 
 
-def unpack(texts: Any, field: str = "images") -> list[bytes]:
-    """A list of files in base64. Raises InvalidFields, which names the first that is none."""
+@dataclass(frozen=True)
+class File:
+    """An image that a request holds, not looked at yet. `field` is where it stands in the request."""
+
+    field: str
+    content: bytes
+
+
+def unpack(texts: Any) -> list[File]:
+    """The `images` of a JSON body, files in base64. Raises InvalidFields, which names the first that is none."""
     if type(texts) is not list:
-        raise invalid(field, "a list of PNG or JPEG images in base64", shown(texts))
+        raise invalid("images", "a list of PNG or JPEG images in base64", shown(texts))
     if not texts:
-        raise invalid(field, "at least one image", "an empty list")
-    contents = []
+        raise invalid("images", "at least one image", "an empty list")
+    files = []
     for index, text in enumerate(texts):
+        field = f"images[{index}]"
         if type(text) is not str:
-            raise invalid(f"{field}[{index}]", f"{_EXPECTED} in base64", shown(text))
+            raise invalid(field, f"{_EXPECTED} in base64", shown(text))
         try:
-            contents.append(base64.b64decode(text, validate=True))
+            files.append(File(field, base64.b64decode(text, validate=True)))
         except (binascii.Error, ValueError):
-            raise invalid(f"{field}[{index}]", f"{_EXPECTED} in base64", f"no base64: {quoted(text)}") from None
-    return contents
+            raise invalid(field, f"{_EXPECTED} in base64", f"no base64: {quoted(text)}") from None
+    return files
 
 
-def read(contents: Sequence[bytes], fields: Sequence[str], manifest: Manifest, *, max_pixels: int) -> Images:
+def seconds_to_read(files: Sequence[File]) -> float:
+    """What `read` may take at most, told from the files without opening them; on the high side."""
+    return sum(_seconds_to_read(file.content) for file in files)
+
+
+def read(files: Sequence[File], manifest: Manifest, *, max_pixels: int) -> Images:
     """Files to inputs of this model. Raises InvalidFields, which names the one that cannot be read and why.
 
     `max_pixels` bounds the pixels of all of them together, as their headers state them, before any is decoded.
     """
     spec = manifest.input
     if spec.image is None:
-        received = "an image" if len(contents) == 1 else f"{len(contents)} images"
         expected = f"numbers: rows of shape {list(spec.shape)}, which is what {manifest.name} takes"
-        raise invalid(fields[0], expected, received)
+        raise invalid(files[0].field, expected, "an image" if len(files) == 1 else f"{len(files)} images")
     opened: list[Image.Image] = []
     num_pixels = 0
-    for content, field in zip(contents, fields, strict=True):
-        image = _open(content, field, max_pixels)
+    for file in files:
+        image = _open(file, max_pixels)
         num_pixels += image.width * image.height
         if num_pixels > max_pixels:
-            raise _too_many(field, max_pixels, f"{image.width} x {image.height}, which makes {num_pixels}")
+            raise _too_many(file.field, max_pixels, f"{image.width} x {image.height}, which makes {num_pixels}")
         opened.append(image)
-    read = [_row(image, field, spec) for image, field in zip(opened, fields, strict=True)]
+    read = [_row(image, file.field, spec) for image, file in zip(opened, files, strict=True)]
     return Images(np.stack([values for values, _ in read]), tuple(conversion for _, conversion in read))
 
 
@@ -139,8 +156,16 @@ def to_png(outputs: Floats, spec: InputSpec) -> bytes:
     return buffer.getvalue()
 
 
-def _open(content: bytes, field: str, max_pixels: int) -> Image.Image:
+def _seconds_to_read(content: bytes) -> float:
+    if content.startswith(_JPEG_SIGNATURE):
+        return math.inf  # how many pixels, only its decoder knows
+    width, height = struct.unpack_from(">II", content, _PNG_SIZE_AT) if len(content) >= _PNG_SIZE_AT + 8 else (0, 0)
+    return len(content) * _SECONDS_PER_BYTE + int(width) * int(height) * _SECONDS_PER_PIXEL
+
+
+def _open(file: File, max_pixels: int) -> Image.Image:
     """The file with only its header read."""
+    content, field = file.content, file.field
     if not content.startswith((_PNG_SIGNATURE, _JPEG_SIGNATURE)):
         raise invalid(field, _EXPECTED, _kind_of(content))
     try:

@@ -26,7 +26,7 @@ from service.wire import JSON
 _COMPONENTS = "#/components/schemas/{model}"
 _EXAMPLE_DECIMALS = 4
 _OPERATION = "x-operation"
-_ARRAYS = frozenset({"inputs", "codes", "relaxed"})
+_ARRAYS = frozenset({"inputs", "images", "codes", "relaxed"})
 
 _REQUESTS = (
     schemas.EncodeRequest,
@@ -41,6 +41,7 @@ _REPLIES = (
     schemas.GenerateReply,
     schemas.ModelList,
     schemas.ModelReply,
+    schemas.ExamplesReply,
     schemas.Live,
     schemas.Ready,
     schemas.Problem,

@@ -44,6 +44,18 @@ Inputs = Annotated[
         _ROWS | {"description": "Rows, each flat or in the model's input shape, with values in the model's range."}
     ),
 ]
+ImagesIn = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "contentEncoding": "base64"},
+            "description": "PNG or JPEG files in base64, instead of `inputs`. Each is converted as the manifest says: "
+            "turned upright, laid over white, to grey or colour, resized, inverted if it says so, to its range.",
+        }
+    ),
+]
 CodesIn = Annotated[
     Any,
     WithJsonSchema(
@@ -113,7 +125,7 @@ NumSamples = Annotated[
 CodeFormatField = Annotated[
     CodeFormat, Field(description="`indices`, or the packed bits of a code as `hex` or `base64`.")
 ]
-EncodeOutput = Literal["codes", "relaxed", "probabilities", "logits", "margins"]
+EncodeOutput = Literal["codes", "relaxed", "probabilities", "logits", "margins", "inputs", "conversions"]
 GenerateOutput = Literal["codes", "relaxed"]
 
 EXPECTED = {
@@ -129,15 +141,26 @@ EXPECTED = {
 
 
 class EncodeRequest(_Request):
-    """Inputs to codes."""
+    """Inputs, or images, to codes: exactly one of `inputs` and `images`."""
 
-    inputs: Inputs
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["inputs"]}, {"required": ["images"]}]})
+
+    inputs: Inputs = None
+    images: ImagesIn = None
     temperature: Temperature = 0.0
     relaxation_temperature: RelaxationTemperature = None
     seed: Seed = None
     num_samples: NumSamples = 1
     first_row: FirstRow = 0
-    outputs: Annotated[list[EncodeOutput], Field(min_length=1, max_length=5, description="What to return.")] = ["codes"]
+    outputs: Annotated[
+        list[EncodeOutput],
+        Field(
+            min_length=1,
+            max_length=7,
+            description="What to return: of the encoding; `inputs`, the rows as the model saw them; and of images "
+            "`conversions`, what was done to each.",
+        ),
+    ] = ["codes"]
     code_format: CodeFormatField = "indices"
 
 
@@ -182,6 +205,15 @@ class _SeededAnswer(_Answer):
     seed: Annotated[int | None, Field(description="The seed used; at temperature 0 the one given, or null.")]
 
 
+class ConversionRecord(_Reply):
+    """What an image was, and what was done to it, in order, to make an input of it."""
+
+    format: Literal["PNG", "JPEG"]
+    width: int
+    height: int
+    steps: list[str]
+
+
 class EncodeReply(_SeededAnswer):
     """What `outputs` asked for, and nothing else. B rows, N latents, K categories; S samples when more than one."""
 
@@ -196,6 +228,8 @@ class EncodeReply(_SeededAnswer):
     margins: Annotated[
         Array | None, Field(description="[B, N]: best minus second-best score of each latent; a sample axis after B.")
     ] = None
+    inputs: Annotated[Array | None, Field(description="Rows in the model's input shape, as the model saw them.")] = None
+    conversions: Annotated[list[ConversionRecord] | None, Field(description="What was done to each image.")] = None
 
 
 class DecodeReply(_Answer):
@@ -297,6 +331,12 @@ class ModelReply(_Reply):
     libraries: dict[str, str]
     created: str
     graphs: dict[str, GraphRecord]
+
+
+class ExamplesReply(_Answer):
+    """Inputs that came with a model, those of its golden vectors."""
+
+    inputs: Annotated[Array, Field(description="Rows in the model's input shape.")]
 
 
 class Live(_Reply):

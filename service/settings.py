@@ -71,6 +71,14 @@ class Settings(BaseSettings):
         description="Threads within one run of a graph. With 1, codes on the CPU are the same in any batch.",
     )
     max_body_bytes: int = Field(16 << 20, ge=1, description="Longest request body; a longer one gets 413.")
+    max_image_pixels: int = Field(
+        25_000_000,
+        ge=1,
+        description=(
+            "Most pixels, together, of the images in one request, counted before any is decoded; and of a picture in a "
+            "reply. More get 422."
+        ),
+    )
     max_rows: int = Field(
         4096, ge=1, description="Most rows times samples in one request; more get 422, with the advice to split."
     )

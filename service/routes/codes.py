@@ -16,8 +16,9 @@ from service import wire
 from service.dispatch import Dispatcher
 from service.edge import DirectRoute
 from service.engine import Engine
-from service.errors import invalid, shown
+from service.errors import ReplyTypeRefused, invalid, shown
 from service.exchange import Answer, Exchange
+from service.given import OF_WHAT_WAS_GIVEN, limit_rows, read_given
 from service.openapi import problem_responses, reply_content, request_body
 from service.parts import Parts, parts_of
 from service.results import Encoding
@@ -38,7 +39,7 @@ from service.settings import Settings
 _READ_SECONDS_PER_BYTE = 2e-8
 """Of JSON, arrays included; measured, and on the high side."""
 
-_WRITE_SECONDS_PER_VALUE = 2e-8
+_WRITE_SECONDS_PER_VALUE = {wire.JSON: 2e-8, wire.NPY: 2e-8, wire.PNG: 1e-7}
 
 
 class Job(NamedTuple):
@@ -63,43 +64,50 @@ class Operation(NamedTuple):
 
 def _read_encode(document: Any, engine: Engine, settings: Settings) -> Job:
     request = wire.parse_request(document, EncodeRequest)
-    inputs = _inputs(request, engine, settings)
+    given = read_given(request, engine, settings)
+    outputs = [name for name in request.outputs if name not in OF_WHAT_WAS_GIVEN]
 
     async def reply(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
+        rows = await given.rows(dispatcher, deadline)
         encoding = await dispatcher.encode(
             engine,
-            inputs,
+            rows.inputs,
             temperature=request.temperature,
             relaxation_temperature=request.relaxation_temperature,
             seed=request.seed,
             num_samples=request.num_samples,
             first_row=request.first_row,
-            outputs=request.outputs,
+            outputs=outputs or ["codes"],
             deadline=deadline,
         )
-        return _encoding(encoding, request.code_format, engine)
+        if not outputs:
+            encoding = Encoding(encoding.seed)
+        return _encoding(encoding, request.code_format, engine) | rows.fields(request.outputs)
 
     return Job(request.outputs, request.code_format, reply)
 
 
 def _read_reconstruct(document: Any, engine: Engine, settings: Settings) -> Job:
     request = wire.parse_request(document, ReconstructRequest)
-    inputs = _inputs(request, engine, settings)
+    given = read_given(request, engine, settings)
+    outputs = [name for name in request.outputs if name not in OF_WHAT_WAS_GIVEN]
 
     async def reply(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
+        rows = await given.rows(dispatcher, deadline)
         found = await dispatcher.reconstruct(
             engine,
-            inputs,
+            rows.inputs,
             temperature=request.temperature,
             relaxation_temperature=request.relaxation_temperature,
             seed=request.seed,
             num_samples=request.num_samples,
             first_row=request.first_row,
-            outputs=request.outputs,
+            outputs=outputs or ["codes"],
             deadline=deadline,
         )
-        encoding = _encoding(found.encoding, request.code_format, engine)
-        return encoding | {"outputs": found.outputs, "mean_squared_error": found.mean_squared_error}
+        encoding = found.encoding if outputs else Encoding(found.encoding.seed)
+        decoded = {"outputs": found.outputs, "mean_squared_error": found.mean_squared_error}
+        return _encoding(encoding, request.code_format, engine) | decoded | rows.fields(request.outputs)
 
     return Job(("outputs",), request.code_format, reply)
 
@@ -110,7 +118,7 @@ def _read_decode(document: Any, engine: Engine, settings: Settings) -> Job:
     if len(given) != 1:
         raise invalid("codes", "exactly one of codes and relaxed", "both" if given else "neither")
     if "codes" in given:
-        _limit_rows("codes", request.codes, 1, settings)
+        limit_rows("codes", request.codes, 1, settings)
         codes = wire.parse_codes(request.codes, request.code_format, engine.manifest)
 
         async def reply(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
@@ -119,7 +127,7 @@ def _read_decode(document: Any, engine: Engine, settings: Settings) -> Job:
         return Job(("outputs",), request.code_format, reply)
     if "code_format" in request.model_fields_set:
         raise invalid("code_format", "none with relaxed", shown(request.code_format))
-    _limit_rows("relaxed", request.relaxed, 1, settings)
+    limit_rows("relaxed", request.relaxed, 1, settings)
     relaxed = wire.parse_numbers(request.relaxed, "relaxed", engine.manifest.latent_shape)
 
     async def reply_to_relaxed(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
@@ -170,22 +178,8 @@ OPERATIONS = (
 )
 
 
-def _inputs(request: EncodeRequest, engine: Engine, settings: Settings) -> NDArray[Any]:
-    """The inputs as an array."""
-    _limit_rows("inputs", request.inputs, request.num_samples, settings)
-    return wire.parse_numbers(request.inputs, "inputs", engine.manifest.input.shape)
-
-
-def _limit_rows(field: str, rows: Any, num_samples: int, settings: Settings) -> None:
-    """Before anything of that size is made; what has no rows is refused where it is parsed."""
-    num_rows = len(rows) * num_samples if isinstance(rows, list | np.ndarray) and np.ndim(rows[:0]) else 0
-    if num_rows > settings.max_rows:
-        expected = f"at most {settings.max_rows} rows times samples in a request"
-        raise invalid(field, expected, f"{shown(num_rows)}; split the request")
-
-
 def _require_one_array(job: Job, media_type: str) -> None:
-    if len(job.arrays) != 1:
+    if len(job.arrays) != 1 or "conversions" in job.arrays:
         raise invalid("outputs", f"exactly one for a reply of {media_type}", shown(list(job.arrays)))
     if job.arrays[0] == "codes" and job.code_format != "indices":
         raise invalid("code_format", f"indices for a reply of {media_type}", shown(job.code_format))
@@ -203,8 +197,24 @@ def _encoding(encoding: Encoding, code_format: CodeFormat, engine: Engine) -> di
 
 
 def _readable(operation: Operation) -> tuple[str, ...]:
-    """The types of body that carry rows; there are none in one that generates."""
-    return (wire.JSON,) if operation.name == "generate" else wire.READABLE
+    """The types of body that carry what the operation takes: rows, images, nothing."""
+    match operation.name:
+        case "generate":
+            return (wire.JSON,)
+        case "decode":
+            return tuple(media_type for media_type in wire.READABLE if not media_type.startswith("image/"))
+        case _:
+            return wire.READABLE
+
+
+def _writable(operation: Operation) -> tuple[str, ...]:
+    """The types of reply: a picture only of what is decoded."""
+    return tuple(media_type for media_type in wire.WRITABLE if media_type != wire.PNG or operation.name != "encode")
+
+
+def _require_picture(outputs: NDArray[Any], max_pixels: int) -> None:
+    if outputs.size > max_pixels:
+        raise invalid("outputs", f"at most {max_pixels} values in a picture", f"{outputs.size}; ask for fewer")
 
 
 async def _answer(
@@ -214,7 +224,9 @@ async def _answer(
     settings, dispatcher = parts.settings, parts.dispatcher
     engine = find(parts.catalog, model, version)
     read = wire.reader_of(exchange.header(b"content-type"), _readable(operation))
-    media_type, write = wire.writer_for(exchange.header(b"accept"))
+    media_type, write = wire.writer_for(exchange.header(b"accept"), _writable(operation))
+    if media_type == wire.PNG and engine.manifest.input.image is None:
+        raise ReplyTypeRefused(f"Accept: expected another type than {wire.PNG}: {model} makes numbers, not pictures")
     content = await wire.read_body(exchange, settings.max_body_bytes)
     body = wire.Body(content, exchange.scope["query_string"], operation.name, engine.manifest)
     job = await dispatcher.run(
@@ -225,8 +237,12 @@ async def _answer(
     named = {"model": engine.manifest.name, "version": engine.manifest.version}
     fields = named | await job.reply(dispatcher, exchange.deadline)
     reply = wire.Reply(engine.manifest, fields, job.arrays[0])
+    if media_type == wire.PNG:
+        _require_picture(np.asarray(fields["outputs"]), settings.max_image_pixels)
     num_values = sum(value.size for value in fields.values() if isinstance(value, np.ndarray))
-    written = await dispatcher.run(lambda: write(reply), num_values * _WRITE_SECONDS_PER_VALUE, exchange.deadline)
+    written = await dispatcher.run(
+        lambda: write(reply), num_values * _WRITE_SECONDS_PER_VALUE[media_type], exchange.deadline
+    )
     return Answer(written, media_type, headers=() if media_type == wire.JSON else wire.headers_of(reply))
 
 
@@ -285,7 +301,7 @@ def router() -> APIRouter:
             description=operation.request.__doc__,
             response_model=None,
             openapi_extra=request_body(operation.request, operation.name, _readable(operation)),
-            responses=reply_content(operation.response, writable=wire.WRITABLE)
+            responses=reply_content(operation.response, writable=_writable(operation))
             | problem_responses(400, 404, 406, 413, 415, 422, 500, 503, 504),
         )
         add(f"{MODEL}/{operation.name}", _newest(operation), operation_id=operation.name)

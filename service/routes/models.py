@@ -13,7 +13,7 @@ from service.engine import Engine
 from service.openapi import problem_responses, reply_content
 from service.parts import parts_of
 from service.routes.versions import MODEL, VERSION, ModelName, Version, find
-from service.schemas import ModelList, ModelReply
+from service.schemas import ExamplesReply, ModelList, ModelReply
 
 
 async def list_models(request: Request) -> Response:
@@ -34,8 +34,18 @@ async def get_model_version(request: Request, model: ModelName, version: Version
     return _json(_description(catalog, find(catalog, model, version)))
 
 
+async def get_examples(request: Request, model: ModelName) -> Response:
+    """Inputs that came with the highest version, to try it with: a few rows of the data it was measured on."""
+    return _json(_examples(find(parts_of(request).catalog, model)))
+
+
+async def get_examples_with_version(request: Request, model: ModelName, version: Version) -> Response:
+    """The same for one version."""
+    return _json(_examples(find(parts_of(request).catalog, model, version)))
+
+
 def router() -> APIRouter:
-    """The three descriptions."""
+    """Descriptions, and inputs to try a model with."""
     routes = APIRouter(tags=["models"])
     listed = reply_content(ModelList) | problem_responses(500)
     described = reply_content(ModelReply) | problem_responses(404, 500, 503)
@@ -53,6 +63,19 @@ def router() -> APIRouter:
         response_model=None,
         responses=described,
     )
+    examples = reply_content(ExamplesReply) | problem_responses(404, 500, 503)
+    for path, handler, operation_id in (
+        (MODEL, get_examples, "get_examples"),
+        (VERSION, get_examples_with_version, "get_examples_with_version"),
+    ):
+        routes.add_api_route(
+            f"{path}/examples",
+            handler,
+            operation_id=operation_id,
+            summary="Inputs to try a model with",
+            response_model=None,
+            responses=examples,
+        )
     return routes
 
 
@@ -80,6 +103,12 @@ def _description(catalog: Catalog, engine: Engine) -> dict[str, Any]:
 
 def _refused(catalog: Catalog, name: str) -> list[dict[str, Any]]:
     return [{"version": refusal.version, "reason": refusal.reason} for refusal in catalog.refusals(name)]
+
+
+def _examples(engine: Engine) -> dict[str, Any]:
+    manifest = engine.manifest
+    inputs = manifest.golden.inputs.array().reshape(-1, *manifest.input.shape)
+    return {"model": manifest.name, "version": manifest.version, "inputs": inputs}
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:

@@ -4,6 +4,7 @@
     receiving       the body's bytes, counted while they come
     json_bodies     JSON to a document whose numbers are arrays
     array_bodies    npy and raw float32 rows to a document, and an array to npy, without copies
+                    (images are `service.images`' business: a document holds their files, unopened)
     parameters      a document, or a query, to a checked request
     replies         what an operation answers, and how JSON spells it
 
@@ -13,15 +14,17 @@ one more line in the table of `media_types`.
 """
 
 from service.wire.json_bodies import parse_codes, parse_json, parse_numbers
-from service.wire.media_types import JSON, NPY, OCTET_STREAM, READABLE, WRITABLE, Body, reader_of, writer_for
+from service.wire.media_types import JPEG, JSON, NPY, OCTET_STREAM, PNG, READABLE, WRITABLE, Body, reader_of, writer_for
 from service.wire.parameters import parse_request
 from service.wire.receiving import read_body
 from service.wire.replies import Reply, format_codes, headers_of, to_json
 
 __all__ = [
+    "JPEG",
     "JSON",
     "NPY",
     "OCTET_STREAM",
+    "PNG",
     "READABLE",
     "WRITABLE",
     "Body",

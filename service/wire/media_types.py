@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from models.manifest import Manifest
+from service import images
 from service.errors import MediaTypeRefused, ReplyTypeRefused, quoted
 from service.wire import array_bodies, json_bodies
 from service.wire.parameters import parse_query, with_query
@@ -17,6 +18,8 @@ from service.wire.replies import Reply, to_json
 JSON = "application/json"
 NPY = "application/x-npy"
 OCTET_STREAM = "application/octet-stream"
+PNG = "image/png"
+JPEG = "image/jpeg"
 
 
 class Body(NamedTuple):
@@ -56,6 +59,11 @@ def _read_rows(body: Body) -> Any:
     return parse_query(body.query) | {"inputs": rows}
 
 
+def _read_image(body: Body) -> Any:
+    # Which of the two it is, its bytes say when it is opened.
+    return parse_query(body.query) | {"images": [images.File("body", body.content)]}
+
+
 def _write_json(reply: Reply) -> bytes:
     return to_json(reply.fields)
 
@@ -64,8 +72,18 @@ def _write_npy(reply: Reply) -> bytes:
     return array_bodies.write_npy(reply.fields[reply.array])
 
 
-READERS: dict[str, Reader] = {JSON: _read_json, NPY: _read_npy, OCTET_STREAM: _read_rows}
-WRITERS: dict[str, Writer] = {JSON: _write_json, NPY: _write_npy}
+def _write_png(reply: Reply) -> bytes:
+    return images.to_png(reply.fields[reply.array], reply.manifest.input)
+
+
+READERS: dict[str, Reader] = {
+    JSON: _read_json,
+    NPY: _read_npy,
+    OCTET_STREAM: _read_rows,
+    PNG: _read_image,
+    JPEG: _read_image,
+}
+WRITERS: dict[str, Writer] = {JSON: _write_json, NPY: _write_npy, PNG: _write_png}
 
 READABLE, WRITABLE = tuple(READERS), tuple(WRITERS)
 

@@ -57,6 +57,6 @@ def test_a_file_is_the_same_row_for_training_and_for_the_service(
     model = TinyModel("any", "binary", 4, 2, spec.shape, spec)
     manifest = model.manifest(dict.fromkeys(("encoder", "sampler", "decoder"), b"not read here"), num_golden=1)
     content = (tmp_path / f"0-{name}").read_bytes()
-    served = images.read([content], ["body"], manifest, max_pixels=10_000)
+    served = images.read([images.File("body", content)], manifest, max_pixels=10_000)
 
     np.testing.assert_array_equal(served.inputs.reshape(1, -1), trained_on.numpy())

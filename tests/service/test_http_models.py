@@ -10,12 +10,13 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
+import numpy as np
 import pytest
 from service_process import ServiceProcess
-from tiny_models import TINY_BINARY, TINY_CATEGORICAL
+from tiny_models import TINY_BINARY, TINY_CATEGORICAL, TINY_MODELS
 
 from models.repository import Repository
-from service.schemas import ModelList, ModelReply, Problem, Ready
+from service.schemas import ExamplesReply, ModelList, ModelReply, Problem, Ready
 
 
 @pytest.fixture
@@ -172,7 +173,8 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
     verbs = ("encode", "decode", "reconstruct", "generate")
     model, version = "/v1/models/{model}", "/v1/models/{model}/versions/{version}"
     posts = {(f"{at}/{verb}", "post") for at in (model, version) for verb in verbs}
-    gets = {(path, "get") for path in ("/v1/models", model, version, "/v2/health/live", "/v2/health/ready")}
+    examples = (f"{model}/examples", f"{version}/examples")
+    gets = {(path, "get") for path in ("/v1/models", model, version, *examples, "/v2/health/live", "/v2/health/ready")}
     assert {(path, method) for path, method, _ in operations(document)} == posts | gets
 
 
@@ -197,7 +199,7 @@ def test_every_reply_and_error_has_a_schema(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         for status, response in operation["responses"].items():
             media_type = "application/json" if status == "200" or "health" in path else "application/problem+json"
-            others = {"application/x-npy"} if status == "200" and method == "post" else set()
+            others = written(path) if status == "200" and method == "post" else set()
             assert set(response["content"]) == {media_type, *others}, (path, status)
             assert "$ref" in response["content"][media_type]["schema"]
         if method == "post":
@@ -205,8 +207,20 @@ def test_every_reply_and_error_has_a_schema(document: dict[str, Any]) -> None:
             assert set(operation["responses"]) == set(statuses.split())
             bodies = operation["requestBody"]["content"]
             assert "$ref" in bodies["application/json"]["schema"]
-            arrays = set() if path.endswith("/generate") else {"application/x-npy", "application/octet-stream"}
-            assert set(bodies) == {"application/json", *arrays}
+            assert set(bodies) == {"application/json", *read(path)}
+
+
+def read(path: str) -> set[str]:
+    """Types of body, beside JSON."""
+    if path.endswith("/generate"):
+        return set()
+    arrays = {"application/x-npy", "application/octet-stream"}
+    return arrays if path.endswith("/decode") else arrays | {"image/png", "image/jpeg"}
+
+
+def written(path: str) -> set[str]:
+    """Types of reply, beside JSON."""
+    return {"application/x-npy"} if path.endswith("/encode") else {"application/x-npy", "image/png"}
 
 
 def test_every_example_runs_as_it_stands(client: httpx.Client, document: dict[str, Any]) -> None:
@@ -236,3 +250,14 @@ def test_the_documentation_page_needs_no_other_server(client: httpx.Client) -> N
 
 def test_the_root_leads_to_the_documentation(client: httpx.Client) -> None:
     assert client.get("/", follow_redirects=True).url.path == "/docs"
+
+
+def test_the_examples_of_a_model_are_the_inputs_that_it_was_published_with(client: httpx.Client) -> None:
+    for model in TINY_MODELS:
+        for at in ("", "/versions/1"):
+            reply = client.get(f"/v1/models/{model.name}{at}/examples").json()
+            ExamplesReply.model_validate(reply)
+            np.testing.assert_array_equal(np.float32(reply["inputs"]), model.inputs(3, seed=1))
+            assert (reply["model"], reply["version"]) == (model.name, 1)
+            assert client.post(f"/v1/models/{model.name}/encode", json={"inputs": reply["inputs"]}).status_code == 200
+    assert client.get("/v1/models/nothing/examples").status_code == 404

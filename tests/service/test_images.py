@@ -39,8 +39,8 @@ def file_of(pixels: Any = PIXELS, file_format: str = "PNG", **options: Any) -> b
 
 
 def read(*contents: bytes, manifest: Manifest = GREY, max_pixels: int = LIMIT) -> images.Images:
-    fields = [f"images[{index}]" for index in range(len(contents))]
-    return images.read(contents, fields, manifest, max_pixels=max_pixels)
+    files = [images.File(f"images[{index}]", content) for index, content in enumerate(contents)]
+    return images.read(files, manifest, max_pixels=max_pixels)
 
 
 def refusal(*contents: bytes, **options: Any) -> str:
@@ -178,7 +178,7 @@ def test_a_model_of_numbers_says_that_it_takes_no_images() -> None:
 
 def test_files_are_unpacked_from_base64() -> None:
     content = file_of()
-    assert images.unpack([base64.b64encode(content).decode()]) == [content]
+    assert images.unpack([base64.b64encode(content).decode()]) == [images.File("images[0]", content)]
 
 
 @pytest.mark.parametrize(
@@ -196,6 +196,16 @@ def test_what_is_no_base64_is_named(given: Any, message: str) -> None:
     with pytest.raises(InvalidFields) as raised:
         images.unpack(given)
     assert str(raised.value).startswith(message)
+
+
+def test_only_a_small_png_is_said_to_be_read_soon() -> None:
+    def seconds(content: bytes) -> float:
+        return images.seconds_to_read([images.File("body", content)])
+
+    assert seconds(file_of()) < 1e-3
+    assert seconds(bomb(2000, 2000)) > 50e-3
+    assert seconds(file_of(file_format="JPEG")) == float("inf")
+    assert seconds(b"") == 0
 
 
 def picture(outputs: np.ndarray, mode: Literal["L", "RGB"] = "L") -> np.ndarray:
