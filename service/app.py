@@ -18,7 +18,7 @@ from service.live_models import LiveModels
 from service.parts import Parts
 from service.polling import poll
 from service.process.membership import Membership
-from service.routes import codes, health, models
+from service.routes import codes, health, models, open_inference
 from service.settings import Settings
 
 DESCRIPTION = """
@@ -26,6 +26,7 @@ Inputs (vectors, images) to short discrete codes and back.
 
 Every example below runs as it stands, with a model that this server serves. Errors are
 [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem details that name the field, what was expected and what came.
+Below `/v2` the service speaks the [Open Inference Protocol](https://github.com/kserve/open-inference-protocol).
 """
 
 
@@ -56,11 +57,11 @@ def create_app(settings: Settings, catalog: Catalog | None = None, membership: M
         description=DESCRIPTION,
         version=version("latent-codes"),
         lifespan=lifespan,
-        middleware=[Middleware(Edge, codes.DirectRoutes(parts))],
+        middleware=[Middleware(Edge, [codes.DirectRoutes(parts), open_inference.DirectRoutes(parts)])],
     )
     app.state.parts = parts
     problems.install(app)
-    for router in (codes.router(), models.router(), health.router()):
+    for router in (codes.router(), models.router(), health.router(), open_inference.router()):
         app.include_router(router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     openapi.describe(app, live_models)

@@ -13,7 +13,7 @@ One layer and not a stack of middlewares: each of those costs as much as reading
 import logging
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
@@ -35,10 +35,10 @@ _logger = logging.getLogger(__name__)
 class Edge:
     """An ASGI application around another one."""
 
-    def __init__(self, app: ASGIApp, direct_route: Callable[[Scope], DirectRoute | None]) -> None:
-        """`direct_route` finds the route of a request that need not go through `app`."""
+    def __init__(self, app: ASGIApp, direct_routes: Sequence[Callable[[Scope], DirectRoute | None]]) -> None:
+        """Each of `direct_routes` finds the route of a request that need not go through `app`, or None."""
         self._app = app
-        self._direct_route = direct_route
+        self._direct_routes = direct_routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; everything that is not HTTP is the application's."""
@@ -57,7 +57,7 @@ class Edge:
             await send(message)
 
         try:
-            route = self._direct_route(scope)
+            route = next(filter(None, (find(scope) for find in self._direct_routes)), None)
             if route is None:
                 await self._app(scope, receive, send_named)
             else:

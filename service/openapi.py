@@ -20,6 +20,7 @@ from service import schemas
 from service.catalog import Catalog
 from service.engine import Engine
 from service.live_models import LiveModels
+from service.open_inference import schemas as open_inference
 from service.problems import PROBLEM_JSON
 from service.wire import JSON
 
@@ -33,6 +34,7 @@ _REQUESTS = (
     schemas.DecodeRequest,
     schemas.ReconstructRequest,
     schemas.GenerateRequest,
+    open_inference.InferenceRequest,
 )
 _REPLIES = (
     schemas.EncodeReply,
@@ -45,6 +47,11 @@ _REPLIES = (
     schemas.Live,
     schemas.Ready,
     schemas.Problem,
+    open_inference.InferenceResponse,
+    open_inference.ModelMetadata,
+    open_inference.ModelReady,
+    open_inference.ServerMetadata,
+    open_inference.ProtocolError,
 )
 
 Responses = dict[int | str, dict[str, Any]]
@@ -83,6 +90,12 @@ def problem_responses(*statuses: int) -> Responses:
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
+def protocol_error_responses(*statuses: int) -> Responses:
+    """For `responses`: errors of the Open Inference Protocol with these statuses."""
+    content = {JSON: {"schema": _reference(open_inference.ProtocolError)}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
 def describe(app: FastAPI, live_models: LiveModels) -> None:
     """Have `app` serve the complete document: made when it is first asked for, and anew once other models are served.
 
@@ -118,7 +131,7 @@ def _document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
     for operation in _operations(document):
         verb = operation.pop(_OPERATION, None)
         # FastAPI describes the errors of its own validation, which answers nothing here.
-        if "422" in operation["responses"] and verb is None:
+        if PROBLEM_JSON not in operation["responses"].get("422", {"content": PROBLEM_JSON})["content"]:
             del operation["responses"]["422"]
         if engine is not None:
             _add_examples(operation, verb, engine)
@@ -161,4 +174,12 @@ def _examples(engine: Engine) -> dict[str, Any]:
         "decode": {"codes": codes.to_hex(golden.codes.array()[:1], manifest.layout), "code_format": "hex"},
         "reconstruct": {"inputs": inputs, "code_format": "hex"},
         "generate": {"num_samples": 1, "seed": 7, "code_format": "hex"},
+        "infer": {
+            "id": "42",
+            "inputs": [
+                {"name": "inputs", "shape": [1, spec.size], "datatype": "FP32", "data": inputs[0]},
+            ],
+            "outputs": [{"name": "codes"}, {"name": "margins"}],
+            "parameters": {"temperature": 0.7, "seed": 7},
+        },
     }

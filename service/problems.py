@@ -1,4 +1,5 @@
-"""The one table from error to status, and the shape of an error's body: RFC 9457 problem details.
+"""The one table from error to status, and the shape of an error's body: RFC 9457 problem details; below `/v2`, what the
+Open Inference Protocol says, `{"error": "<sentence>"}`, with the same statuses but for 422, for which it has 400.
 
 A body is at most MAX_PROBLEM_BYTES long, repeats no more of a request than a clipped value, and says nothing of the
 server's inside. What is not in the table is a bug: it is logged with its traceback, and the body holds the request id.
@@ -63,15 +64,24 @@ METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "The path does not take thi
 BUG = Kind(500, "internal-error", "The service failed")
 
 
+def speaks_open_inference(path: str) -> bool:
+    """Whether errors at this path are those of the Open Inference Protocol."""
+    return path == "/v2" or path.startswith("/v2/")
+
+
 def problem_response(
     request: Request, kind: Kind, detail: str, errors: tuple[Any, ...] = (), headers: dict[str, str] | None = None
 ) -> Response:
     """The reply. `errors` are FieldErrors; the first is also told at the top level, where it is easy to read."""
+    detail = detail if len(detail) <= _MAX_DETAIL else detail[: _MAX_DETAIL - 3] + "..."
+    if speaks_open_inference(request.scope["path"]):
+        status = 400 if kind.status == 422 else kind.status
+        return Response(orjson.dumps({"error": detail}), status, headers, media_type="application/json")
     body: dict[str, Any] = {
         "type": f"urn:latent-codes:problem:{kind.slug}",
         "title": kind.title,
         "status": kind.status,
-        "detail": detail if len(detail) <= _MAX_DETAIL else detail[: _MAX_DETAIL - 3] + "...",
+        "detail": detail,
         "instance": quote(request.scope["path"])[:_MAX_INSTANCE],
         "request_id": request_id_of(request.scope),
     }

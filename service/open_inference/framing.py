@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from service.errors import invalid, quoted, shown
 
 HEADER = "Inference-Header-Content-Length"
-OCTET_STREAM = "application/octet-stream"
 _MAX_DIGITS = 18
 
 

@@ -1,6 +1,7 @@
 """Parameters of a request, of its tensors and of its outputs: those of this service, and those the protocol reserves.
 
-    temperature, relaxation_temperature, seed, num_samples   as in /v1
+    temperature, relaxation_temperature, seed, first_row,
+    num_samples                                              as in /v1
     binary_data_output, binary_data, binary_data_size        the binary tensor data extension
     timeout                                                  microseconds, as in Triton; 0 for none
     priority                                                 ignored, as by a Triton model without priority levels
@@ -17,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from service.errors import invalid, quoted, shown
-from service.sampling import RELAXATION_TEMPERATURE_EXPECTED, SEED_EXPECTED, TEMPERATURE_EXPECTED
+from service.sampling import FIRST_ROW_EXPECTED, RELAXATION_TEMPERATURE_EXPECTED, SEED_EXPECTED, TEMPERATURE_EXPECTED
 
-SAMPLING = ("temperature", "relaxation_temperature", "seed", "num_samples")
+SAMPLING = ("temperature", "relaxation_temperature", "seed", "first_row", "num_samples")
 _RESERVED = ("timeout", "priority", "sequence_id", "sequence_start", "sequence_end")
 _REQUEST = (*SAMPLING, "binary_data_output", *_RESERVED)
 
@@ -39,6 +40,7 @@ class Parameters:
     temperature: float | None = None
     relaxation_temperature: float | None = None
     seed: int | None = None
+    first_row: int | None = None
     num_samples: int | None = None
     binary_data_output: bool = False
     timeout_seconds: float | None = None
@@ -54,6 +56,7 @@ class Parameters:
             temperature=_number(given, "temperature", TEMPERATURE_EXPECTED),
             relaxation_temperature=_number(given, "relaxation_temperature", RELAXATION_TEMPERATURE_EXPECTED),
             seed=_integer(given, "seed", None, SEED_EXPECTED),
+            first_row=_integer(given, "first_row", None, FIRST_ROW_EXPECTED),
             num_samples=_integer(given, "num_samples", None, _NUM_SAMPLES_EXPECTED),
             binary_data_output=bool(flag(given, "parameters", "binary_data_output")),
             timeout_seconds=timeout / 1e6 if timeout else None,

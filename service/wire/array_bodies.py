@@ -44,6 +44,8 @@ def read_npy(content: bytes) -> NDArray[Any]:
         )
     shape, is_fortran, dtype = _read_header(content[:start])
     size_bytes = math.prod(shape) * dtype.itemsize
+    if not size_bytes:
+        raise MalformedArray(f"expected an npy file of at least one number, received the shape {list(shape)}")
     if len(content) - start != size_bytes:
         raise MalformedArray(
             f"expected {size_bytes} bytes after the npy header for {dtype} of shape {list(shape)}, "
