@@ -1,7 +1,9 @@
 """Client of the Latent Codes service: numpy arrays in, discrete codes out."""
 
-from latent_codes_client.calls import CodeFormat, Output
-from latent_codes_client.client import AsyncLatentCodesClient, LatentCodesClient
+from latent_codes_client.arrays import CodeFormat
+from latent_codes_client.async_client import AsyncLatentCodesClient
+from latent_codes_client.calls import Output
+from latent_codes_client.client import LatentCodesClient
 from latent_codes_client.errors import (
     ClientError,
     ConnectionFailed,
@@ -18,7 +20,9 @@ from latent_codes_client.errors import (
     TimedOut,
     Unavailable,
 )
+from latent_codes_client.given import GivenCodes, Inputs
 from latent_codes_client.results import Decoding, Encoding, Generation, Model, ModelSummary, Reconstruction
+from latent_codes_client.retries import Retries
 
 __all__ = [
     "AsyncLatentCodesClient",
@@ -29,6 +33,8 @@ __all__ = [
     "Encoding",
     "FieldError",
     "Generation",
+    "GivenCodes",
+    "Inputs",
     "InvalidArgument",
     "InvalidReply",
     "LatentCodesClient",
@@ -41,6 +47,7 @@ __all__ = [
     "Problem",
     "Reconstruction",
     "RequestRefused",
+    "Retries",
     "ServiceError",
     "ServiceFailed",
     "TimedOut",

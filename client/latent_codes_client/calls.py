@@ -1,28 +1,31 @@
 """What the client sends: one `Call` for each thing that the service does, without sending it.
 
-Both clients send these, so that they cannot differ. Arguments are checked as far as no service could accept them;
-what only the model knows (how many values an input has, in which range) is the service's to say.
+Both clients send these, so that they cannot differ. Rows travel in binary (`.npy`, with the parameters in the query),
+and come back so where the reply is one array; codes as text, images and replies of several arrays are JSON.
 """
 
+import base64
+import io
 import json
-import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from latent_codes_client import replies
+from latent_codes_client import arrays, replies
+from latent_codes_client.arrays import CodeFormat
+from latent_codes_client.chunks import Chunk
 from latent_codes_client.errors import InvalidArgument
-from latent_codes_client.replies import Reply
+from latent_codes_client.replies import NPY, Reply
 from latent_codes_client.results import Decoding, Encoding, Generation, Model, ModelSummary, Reconstruction
 
-CodeFormat = Literal["indices", "hex", "base64"]
 Output = Literal["codes", "relaxed", "probabilities", "logits", "margins"]
 HealthState = Literal["live", "ready"]
+
+JSON = "application/json"
 
 ResultT = TypeVar("ResultT")
 
@@ -44,205 +47,163 @@ class Call(Generic[ResultT]):
     """Below the service's address, without a leading slash, escaped."""
     read: Callable[[Reply], ResultT]
     body: Body | None = None
+    query: Mapping[str, str] | None = None
+    accept: str = JSON
 
 
-def encode(
-    model: str,
-    inputs: ArrayLike,
-    *,
-    temperature: float,
-    relaxation_temperature: float | None,
-    seed: int | None,
-    num_samples: int,
-    outputs: Sequence[Output],
-    code_format: CodeFormat,
-    version: int | None,
-) -> Call[Encoding]:
-    fields = {
-        "inputs": _rows("inputs", inputs),
-        "num_samples": _integer("num_samples", num_samples),
-        **_sampling(temperature, relaxation_temperature, seed, outputs, code_format),
-    }
-    return _post(model, version, "encode", fields, replies.encoding)
+@dataclass(frozen=True)
+class Target:
+    """A model, and the version to ask for: None is the highest."""
+
+    model: str
+    version: int | None
 
 
-def reconstruct(
-    model: str,
-    inputs: ArrayLike,
-    *,
-    temperature: float,
-    relaxation_temperature: float | None,
-    seed: int | None,
-    num_samples: int,
-    outputs: Sequence[Output],
-    code_format: CodeFormat,
-    version: int | None,
-) -> Call[Reconstruction]:
-    fields = {
-        "inputs": _rows("inputs", inputs),
-        "num_samples": _integer("num_samples", num_samples),
-        **_sampling(temperature, relaxation_temperature, seed, outputs, code_format),
-    }
-    return _post(model, version, "reconstruct", fields, replies.reconstruction)
+@dataclass(frozen=True)
+class Sampling:
+    """How codes are drawn, and what is asked for; checked as far as no service could accept it."""
+
+    temperature: float
+    relaxation_temperature: float | None
+    seed: int | None
+    num_samples: int
+    first_row: int
+    outputs: tuple[Output, ...]
+    code_format: CodeFormat
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        temperature: float,
+        relaxation_temperature: float | None,
+        seed: int | None,
+        outputs: Sequence[Output],
+        code_format: CodeFormat,
+        num_samples: int = 1,
+        first_row: int = 0,
+    ) -> "Sampling":
+        """Raises InvalidArgument."""
+        if isinstance(outputs, str):
+            raise InvalidArgument(f"outputs: expected a sequence of names, got the string {outputs!r}")
+        tau = relaxation_temperature
+        return cls(
+            temperature=arrays.number("temperature", temperature),
+            relaxation_temperature=None if tau is None else arrays.number("relaxation_temperature", tau),
+            seed=None if seed is None else arrays.integer("seed", seed),
+            num_samples=arrays.integer("num_samples", num_samples),
+            first_row=arrays.integer("first_row", first_row),
+            outputs=tuple(outputs),
+            code_format=code_format,
+        )
+
+    def fields(self, start: int) -> dict[str, Any]:
+        """What the service calls them, of rows that begin `start` after the first. What is None is left to it."""
+        given = {
+            "temperature": self.temperature,
+            "relaxation_temperature": self.relaxation_temperature,
+            "seed": self.seed,
+            "num_samples": self.num_samples,
+            "first_row": self.first_row + start or None,
+            "outputs": list(self.outputs),
+            "code_format": self.code_format,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
 
-def decode(
-    model: str,
-    codes: ArrayLike | Sequence[str] | None,
-    *,
-    relaxed: ArrayLike | None,
-    code_format: CodeFormat,
-    version: int | None,
-) -> Call[Decoding]:
-    fields: dict[str, Any]
-    if relaxed is not None and codes is None:
-        if code_format != "indices":
-            raise InvalidArgument(f"code_format: expected none with relaxed codes, got {code_format!r}")
-        fields = {"relaxed": _rows("relaxed", relaxed)}
-    elif codes is not None and relaxed is None:
-        fields = {"codes": _codes(codes, code_format), "code_format": code_format}
-    else:
-        raise InvalidArgument(f"expected either codes or relaxed, got {'neither' if codes is None else 'both'}")
-    return _post(model, version, "decode", fields, replies.decoding)
+def encode(target: Target, chunk: Chunk, sampling: Sampling) -> Call[Encoding]:
+    fields = sampling.fields(chunk.start)
+    if len(sampling.outputs) == 1 and sampling.code_format == "indices":
+        name = sampling.outputs[0]
+        return _of_rows(target, "encode", chunk, fields, lambda reply: replies.encoding_of_array(reply, name), NPY)
+    return _of_rows(target, "encode", chunk, fields, replies.encoding)
 
 
-def generate(
-    model: str,
-    num_samples: int,
-    *,
-    temperature: float,
-    relaxation_temperature: float | None,
-    seed: int | None,
-    outputs: Sequence[Output],
-    code_format: CodeFormat,
-    version: int | None,
-) -> Call[Generation]:
-    fields = {
-        "num_samples": _integer("num_samples", num_samples),
-        **_sampling(temperature, relaxation_temperature, seed, outputs, code_format),
-    }
-    return _post(model, version, "generate", fields, replies.generation)
+def reconstruct(target: Target, chunk: Chunk, sampling: Sampling) -> Call[Reconstruction]:
+    return _of_rows(target, "reconstruct", chunk, sampling.fields(chunk.start), replies.reconstruction)
+
+
+def decode(target: Target, chunk: Chunk, code_format: CodeFormat) -> Call[Decoding]:
+    assert chunk.rows is not None
+    if code_format == "indices":
+        codes = arrays.sendable("codes", chunk.rows, chunk.start)
+        return _post(target, "decode", _npy(codes), replies.decoding_of_array, NPY)
+    fields = {"codes": chunk.rows.tolist(), "code_format": code_format}
+    return _post(target, "decode", _json(fields), replies.decoding_of_array, NPY)
+
+
+def decode_relaxed(target: Target, chunk: Chunk) -> Call[Decoding]:
+    assert chunk.rows is not None
+    relaxed = arrays.sendable("relaxed", chunk.rows, chunk.start)
+    if relaxed.dtype.kind != "f":  # integers would be taken for codes
+        relaxed = relaxed.astype(np.float64)
+    return _post(target, "decode", _npy(relaxed), replies.decoding_of_array, NPY)
+
+
+def generate(target: Target, chunk: Chunk, sampling: Sampling) -> Call[Generation]:
+    fields = sampling.fields(chunk.start) | {"num_samples": chunk.num_rows}
+    return _post(target, "generate", _json(fields), replies.generation)
 
 
 def models() -> Call[list[ModelSummary]]:
     return Call("GET", "v1/models", replies.models)
 
 
-def model(name: str, version: int | None) -> Call[Model]:
-    return Call("GET", _model_path(name, version), replies.model)
+def model(target: Target) -> Call[Model]:
+    return Call("GET", _path(target), replies.model)
 
 
 def health(state: HealthState) -> Call[bool]:
     return Call("GET", f"v2/health/{state}", replies.health)
 
 
-def _post(
-    model: str, version: int | None, action: str, fields: Mapping[str, Any], read: Callable[[Reply], ResultT]
+def following(target: Target, sampling: Sampling, answered: Encoding | Generation) -> tuple[Target, Sampling]:
+    """What is asked of the other chunks once the first is answered: its version, and the seed that it was drawn with.
+
+    A version that is published meanwhile does not get into the middle of the codes.
+    """
+    return replace(target, version=answered.version), replace(sampling, seed=answered.seed)
+
+
+def _of_rows(
+    target: Target,
+    action: str,
+    chunk: Chunk,
+    fields: Mapping[str, Any],
+    read: Callable[[Reply], ResultT],
+    accept: str = JSON,
 ) -> Call[ResultT]:
-    return Call("POST", f"{_model_path(model, version)}/{action}", read, _body(fields))
+    if chunk.rows is not None:
+        rows = arrays.sendable("inputs", chunk.rows, chunk.start)
+        query = {name: _in_query(value) for name, value in fields.items()}
+        return replace(_post(target, action, _npy(rows), read, accept), query=query)
+    images = [base64.b64encode(image).decode("ascii") for image in chunk.images]
+    return _post(target, action, _json({"images": images, **fields}), read, accept)
 
 
-def _model_path(name: str, version: int | None) -> str:
+def _post(
+    target: Target, action: str, body: Body, read: Callable[[Reply], ResultT], accept: str = JSON
+) -> Call[ResultT]:
+    return Call("POST", f"{_path(target)}/{action}", read, body, accept=accept)
+
+
+def _path(target: Target) -> str:
+    name = target.model
     if not isinstance(name, str) or name in ("", ".", ".."):
         raise InvalidArgument(f"model: expected the name of a model, got {name!r}")
     path = f"v1/models/{quote(name, safe='')}"
-    return path if version is None else f"{path}/versions/{_integer('version', version)}"
+    return path if target.version is None else f"{path}/versions/{arrays.integer('version', target.version)}"
 
 
-def _body(fields: Mapping[str, Any]) -> Body:
-    """The one place that chooses how arrays travel. Fields that are None are left to the service."""
-    document = {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in fields.items()
-        if value is not None
-    }
-    return Body(json.dumps(document, allow_nan=False, separators=(",", ":")).encode(), "application/json")
+def _npy(rows: NDArray[Any]) -> Body:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(rows), version=(1, 0), allow_pickle=False)
+    return Body(buffer.getvalue(), NPY)
 
 
-def _sampling(
-    temperature: float,
-    relaxation_temperature: float | None,
-    seed: int | None,
-    outputs: Sequence[str],
-    code_format: CodeFormat,
-) -> dict[str, Any]:
-    if isinstance(outputs, str):
-        raise InvalidArgument(f"outputs: expected a sequence of names, got the string {outputs!r}")
-    return {
-        "temperature": _number("temperature", temperature),
-        "relaxation_temperature": None
-        if relaxation_temperature is None
-        else _number("relaxation_temperature", relaxation_temperature),
-        "seed": None if seed is None else _integer("seed", seed),
-        "outputs": list(outputs),
-        "code_format": code_format,
-    }
+def _json(fields: Mapping[str, Any]) -> Body:
+    return Body(json.dumps(fields, allow_nan=False, separators=(",", ":")).encode(), JSON)
 
 
-def _number(name: str, value: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidArgument(f"{name}: expected a number, got {value!r:.60}") from None
-    if not math.isfinite(number):
-        raise InvalidArgument(f"{name}: expected a finite number, got {number}")
-    return number
-
-
-def _integer(name: str, value: int) -> int:
-    if isinstance(value, bool | np.bool_):
-        raise InvalidArgument(f"{name}: expected an integer, got {value}")
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise InvalidArgument(f"{name}: expected an integer, got {value!r:.60}") from None
-
-
-def _rows(name: str, values: ArrayLike) -> NDArray[Any]:
-    """Rows of finite real numbers, [B, ...] with B at least 1."""
-    rows = _array(name, values)
-    if rows.dtype.kind not in "fiub":
-        raise InvalidArgument(f"{name}: expected an array of real numbers, got {_described(rows)}")
-    if rows.ndim < 2:
-        raise InvalidArgument(
-            f"{name}: expected rows, [B, ...], got {_described(rows)}; a single one is given as {name}[None]"
-        )
-    _require_rows(name, rows)
-    if rows.dtype.kind == "b":
-        return rows.astype(np.uint8)
-    if rows.dtype.itemsize > 8:  # long doubles, which JSON's writer does not know
-        rows = rows.astype(np.float64)
-    if not np.isfinite(rows).all():
-        where = tuple(int(axis) for axis in np.argwhere(~np.isfinite(rows))[0])
-        raise InvalidArgument(f"{name}: expected finite numbers, got {rows[where]} at {list(where)}")
-    return rows
-
-
-def _codes(values: ArrayLike | Sequence[str], code_format: CodeFormat) -> NDArray[Any]:
-    """Integers [B, N], or strings [B] if the format says so."""
-    codes = _array("codes", values)
-    if code_format == "indices":
-        expected, kinds, num_axes = "integers [B, N] (strings go with code_format 'hex' or 'base64')", "iub", 2
-    else:
-        expected, kinds, num_axes = f"strings [B], as code_format is {code_format!r}", "U", 1
-    if codes.dtype.kind not in kinds or codes.ndim != num_axes:
-        raise InvalidArgument(f"codes: expected {expected}, got {_described(codes)}")
-    _require_rows("codes", codes)
-    return codes.astype(np.uint8) if codes.dtype.kind == "b" else codes
-
-
-def _array(name: str, values: ArrayLike | Sequence[str]) -> NDArray[Any]:
-    try:
-        return np.asarray(values)
-    except (ValueError, TypeError) as error:
-        # Rows of different lengths, or a tensor that is not in this computer's memory.
-        raise InvalidArgument(f"{name}: expected an array: {error}") from error
-
-
-def _require_rows(name: str, rows: NDArray[Any]) -> None:
-    if len(rows) == 0:
-        raise InvalidArgument(f"{name}: expected at least one row, got {_described(rows)}")
-
-
-def _described(array: NDArray[Any]) -> str:
-    return f"{array.dtype} of shape {list(array.shape)}"
+def _in_query(value: Any) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)

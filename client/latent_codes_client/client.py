@@ -1,19 +1,40 @@
-"""The two clients. They send calls and nothing else: `calls` says what is sent, `replies` what comes back."""
+"""The client. It sends calls and nothing else: `plans` says what is asked for and how much of it at a time, `calls`
+what is sent, `replies` what comes back, `retries` when it is sent again.
+"""
 
-from collections.abc import Mapping, Sequence
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import NoReturn, Self, TypeVar
+from typing import Self, TypeVar
 
 import httpx
 from numpy.typing import ArrayLike
 
-from latent_codes_client import calls
-from latent_codes_client.calls import Call, CodeFormat, Output
-from latent_codes_client.errors import ConnectionFailed, InvalidArgument, InvalidReply, NoReply, TimedOut
-from latent_codes_client.replies import Reply
-from latent_codes_client.results import Decoding, Encoding, Generation, Model, ModelSummary, Reconstruction
-
-DEFAULT_TIMEOUT_SECONDS = 30.0
+from latent_codes_client import arrays, calls, given, plans
+from latent_codes_client.arrays import CodeFormat
+from latent_codes_client.calls import Call, Output, Sampling, Target
+from latent_codes_client.chunks import Chunk
+from latent_codes_client.errors import ClientError, InvalidArgument, NoReply, ServiceError
+from latent_codes_client.given import Given, GivenCodes, Inputs
+from latent_codes_client.plans import Limits, Plan
+from latent_codes_client.progress import bar
+from latent_codes_client.results import Decoding, Encoding, Generation, Model, ModelSummary, Reconstruction, joined
+from latent_codes_client.retries import DEFAULT_RETRIES, ONCE, Retries
+from latent_codes_client.sending import (
+    DEFAULT_CHUNK_BYTES,
+    DEFAULT_CHUNK_ROWS,
+    DEFAULT_MAX_CONCURRENCY,
+    DEFAULT_TIMEOUT_SECONDS,
+    checked_concurrency,
+    checked_url,
+    headers_of,
+    raise_of,
+    reply_of,
+    request_of,
+)
 
 ResultT = TypeVar("ResultT")
 
@@ -25,98 +46,168 @@ class LatentCodesClient:
             codes = client.encode("mnist-binary", images).codes
 
     Every method raises ServiceError when the service answers with an error, NoReply when it does not answer,
-    InvalidReply when what answers is not the service, and InvalidArgument before anything is sent.
+    InvalidReply when what answers is not the service, and InvalidArgument for what no service could accept, which is
+    not sent.
     """
 
     def __init__(
         self,
         base_url: str,
         *,
+        api_key: str | None = None,
         timeout: float | httpx.Timeout = DEFAULT_TIMEOUT_SECONDS,
+        retries: Retries = DEFAULT_RETRIES,
+        chunk_rows: int = DEFAULT_CHUNK_ROWS,
+        chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+        max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
         headers: Mapping[str, str] | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """`base_url` may have a path; `timeout` is in seconds, for connecting and for each wait after that.
 
-        `headers` go with every request, say an API key. A `transport` of httpx changes how requests travel: retries of
-        connecting, certificates, proxies.
+        `api_key` goes with every request, and so do `headers`. `retries` says when a request is sent again. In one go
+        at most `chunk_rows` (rows times samples) and about `chunk_bytes`, which must not be more than the service takes
+        (LATENT_CODES_MAX_ROWS, LATENT_CODES_MAX_BODY_BYTES), and `max_concurrency` such requests at once. A `transport`
+        of httpx changes how requests travel: certificates, proxies.
         """
+        self._limits = Limits(chunk_rows, chunk_bytes)
+        self._max_concurrency = checked_concurrency(max_concurrency)
+        self._retries = retries
         self._http = httpx.Client(
-            base_url=_checked_url(base_url), timeout=timeout, headers=headers, transport=transport
+            base_url=checked_url(base_url),
+            timeout=timeout,
+            headers=headers_of(api_key, headers),
+            transport=transport,
         )
+        # Its threads are made when the first is needed.
+        self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="latent-codes-client")
 
     def encode(
         self,
         model: str,
-        inputs: ArrayLike,
+        inputs: Inputs,
         *,
         temperature: float = 0.0,
         relaxation_temperature: float | None = None,
         seed: int | None = None,
         num_samples: int = 1,
+        first_row: int = 0,
         outputs: Sequence[Output] = ("codes",),
         code_format: CodeFormat = "indices",
         version: int | None = None,
+        progress: bool = False,
     ) -> Encoding:
         """Inputs [B, D] or [B, *input] to codes and what else `outputs` asks for.
 
+        `inputs` are an array, images of Pillow, paths of images or of `.npy` files, or an iterable of such, of rows or
+        of batches. What is too much for one request is sent in several at a time; the result is that of one.
+
         `temperature` decides how random the codes are: at 0 they are the most probable ones, at 1 exact samples of the
         posterior. `relaxation_temperature` decides how sharp `relaxed` is, by default as at the end of training.
-        Without a `seed` the service draws one where it needs one, and returns it. `version` is by default the highest.
+        Without a `seed` the service draws one where it needs one, and returns it. `first_row` is the number of the
+        first row, for its noise, where these inputs continue others. `version` is by default the highest. `progress`
+        shows a bar, for which tqdm is needed.
         """
-        return self._send(
-            calls.encode(
-                model,
-                inputs,
-                temperature=temperature,
-                relaxation_temperature=relaxation_temperature,
-                seed=seed,
-                num_samples=num_samples,
-                outputs=outputs,
-                code_format=code_format,
-                version=version,
-            )
+        sampling = Sampling.checked(
+            temperature=temperature,
+            relaxation_temperature=relaxation_temperature,
+            seed=seed,
+            num_samples=num_samples,
+            first_row=first_row,
+            outputs=outputs,
+            code_format=code_format,
         )
+        plan = self._encoding(Target(model, version), inputs, sampling)
+        return joined(list(self._parts(plan, progress)))
+
+    def encode_stream(
+        self,
+        model: str,
+        inputs: Inputs,
+        *,
+        temperature: float = 0.0,
+        relaxation_temperature: float | None = None,
+        seed: int | None = None,
+        num_samples: int = 1,
+        first_row: int = 0,
+        outputs: Sequence[Output] = ("codes",),
+        code_format: CodeFormat = "indices",
+        version: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[Encoding]:
+        """As `encode`, a part of the rows after the other: for more inputs, or codes, than fit in memory.
+
+        No more is read and kept than a few requests' worth. A part has as many rows as went in one request; all of
+        them together are what `encode` would return.
+        """
+        sampling = Sampling.checked(
+            temperature=temperature,
+            relaxation_temperature=relaxation_temperature,
+            seed=seed,
+            num_samples=num_samples,
+            first_row=first_row,
+            outputs=outputs,
+            code_format=code_format,
+        )
+        yield from self._parts(self._encoding(Target(model, version), inputs, sampling), progress)
 
     def decode(
         self,
         model: str,
-        codes: ArrayLike | Sequence[str] | None = None,
+        codes: GivenCodes | None = None,
         *,
         relaxed: ArrayLike | None = None,
         code_format: CodeFormat = "indices",
         version: int | None = None,
+        progress: bool = False,
     ) -> Decoding:
-        """Codes, integers [B, N] or strings [B] in `code_format`, or `relaxed` codes [B, *latent], to outputs."""
-        return self._send(calls.decode(model, codes, relaxed=relaxed, code_format=code_format, version=version))
+        """Codes, integers [B, N] or strings [B] in `code_format`, or `relaxed` codes [B, *latent], to outputs.
+
+        Codes may also be the path of a `.npy` file, or an iterable of codes or of arrays of them.
+        """
+        plan = plans.decode_either(Target(model, version), codes, relaxed, code_format, self._limits)
+        return joined(list(self._parts(plan, progress)))
+
+    def decode_stream(
+        self,
+        model: str,
+        codes: GivenCodes,
+        *,
+        code_format: CodeFormat = "indices",
+        version: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[Decoding]:
+        """As `decode`, a part of the codes after the other: for more than fit in memory."""
+        plan = plans.decode_either(Target(model, version), codes, None, code_format, self._limits)
+        yield from self._parts(plan, progress)
 
     def reconstruct(
         self,
         model: str,
-        inputs: ArrayLike,
+        inputs: Inputs,
         *,
         temperature: float = 0.0,
         relaxation_temperature: float | None = None,
         seed: int | None = None,
         num_samples: int = 1,
+        first_row: int = 0,
         outputs: Sequence[Output] = ("codes",),
         code_format: CodeFormat = "indices",
         version: int | None = None,
+        progress: bool = False,
     ) -> Reconstruction:
         """Inputs to codes and back, with the error of each; arguments as `encode`."""
-        return self._send(
-            calls.reconstruct(
-                model,
-                inputs,
-                temperature=temperature,
-                relaxation_temperature=relaxation_temperature,
-                seed=seed,
-                num_samples=num_samples,
-                outputs=outputs,
-                code_format=code_format,
-                version=version,
-            )
+        sampling = Sampling.checked(
+            temperature=temperature,
+            relaxation_temperature=relaxation_temperature,
+            seed=seed,
+            num_samples=num_samples,
+            first_row=first_row,
+            outputs=outputs,
+            code_format=code_format,
         )
+        plan = self._reconstruction(Target(model, version), inputs, sampling)
+        return joined(list(self._parts(plan, progress)))
 
     def generate(
         self,
@@ -126,23 +217,24 @@ class LatentCodesClient:
         temperature: float = 1.0,
         relaxation_temperature: float | None = None,
         seed: int | None = None,
+        first_row: int = 0,
         outputs: Sequence[Output] = ("codes",),
         code_format: CodeFormat = "indices",
         version: int | None = None,
+        progress: bool = False,
     ) -> Generation:
         """Draw `num_samples` codes from the model's prior and decode them; `outputs` "codes" and "relaxed" at most."""
-        return self._send(
-            calls.generate(
-                model,
-                num_samples,
-                temperature=temperature,
-                relaxation_temperature=relaxation_temperature,
-                seed=seed,
-                outputs=outputs,
-                code_format=code_format,
-                version=version,
-            )
+        sampling = Sampling.checked(
+            temperature=temperature,
+            relaxation_temperature=relaxation_temperature,
+            seed=seed,
+            first_row=first_row,
+            outputs=outputs,
+            code_format=code_format,
         )
+        number = arrays.integer("num_samples", num_samples)
+        plan = plans.generate(Target(model, version), number, sampling, self._limits)
+        return joined(list(self._parts(plan, progress)))
 
     def models(self) -> list[ModelSummary]:
         """Every model that is served."""
@@ -150,7 +242,7 @@ class LatentCodesClient:
 
     def model(self, name: str, version: int | None = None) -> Model:
         """One model, by default its highest version."""
-        return self._send(calls.model(name, version))
+        return self._send(calls.model(Target(name, version)))
 
     def is_live(self) -> bool:
         """Whether the service runs. One that cannot be reached does not."""
@@ -162,6 +254,7 @@ class LatentCodesClient:
 
     def close(self) -> None:
         """Close the connections; the client cannot be used any more."""
+        self._threads.shutdown(cancel_futures=True)
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -172,212 +265,73 @@ class LatentCodesClient:
     ) -> None:
         self.close()
 
+    def _encoding(self, target: Target, inputs: Inputs, sampling: Sampling) -> Plan[Encoding]:
+        values = given.inputs(inputs)
+        return plans.encode(target, values, sampling, self._limits, self._row_shape(target, values))
+
+    def _reconstruction(self, target: Target, inputs: Inputs, sampling: Sampling) -> Plan[Reconstruction]:
+        values = given.inputs(inputs)
+        return plans.reconstruct(target, values, sampling, self._limits, self._row_shape(target, values))
+
+    def _row_shape(self, target: Target, values: Given) -> tuple[int, ...] | None:
+        """The model's, where an item of what was given may be a row as well as a batch."""
+        return self.model(target.model, target.version).input_shape if values.is_stream else None
+
+    def _parts(self, plan: Plan[ResultT], shown: bool) -> Iterator[ResultT]:
+        """The answers to a plan's chunks, in order: the first alone, since it decides version and seed of the others,
+        which are asked for some at a time.
+        """
+        if not isinstance(plan.chunks, Iterable):
+            raise InvalidArgument(f"{plan.name}: expected an iterable, got an asynchronous one: AsyncLatentCodesClient")
+        chunks = iter(plan.chunks)
+        asked: deque[tuple[Chunk, Future[ResultT]]] = deque()
+        with bar(plan.num_rows, shown=shown) as done:
+            chunk = plans.first_of(plan, next(chunks, None))
+            first = self._answer(chunk, plan.call(chunk, None))
+            done(chunk.num_rows)
+            yield first
+            try:
+                for chunk in chunks:
+                    asked.append((chunk, self._threads.submit(self._answer, chunk, plan.call(chunk, first))))
+                    if len(asked) == self._max_concurrency:
+                        answered, part = asked.popleft()
+                        yield part.result()
+                        done(answered.num_rows)
+                while asked:
+                    answered, part = asked.popleft()
+                    yield part.result()
+                    done(answered.num_rows)
+            finally:
+                for _, part in asked:
+                    part.cancel()
+
+    def _answer(self, chunk: Chunk, call: Call[ResultT]) -> ResultT:
+        try:
+            return self._send(call)
+        except ServiceError as error:
+            raise error.of_rows(chunk.start, chunk.name_of) from error
+
     def _is(self, state: calls.HealthState) -> bool:
         try:
-            return self._send(calls.health(state))
+            return self._send(calls.health(state), ONCE)
         except NoReply:
             return False
 
-    def _send(self, call: Call[ResultT]) -> ResultT:
-        request = _request(self._http, call)
+    def _send(self, call: Call[ResultT], retries: Retries | None = None) -> ResultT:
+        for num_tried in itertools.count(1):
+            try:
+                return self._send_once(call)
+            except ClientError as error:
+                wait = (retries or self._retries).wait_seconds(num_tried, error)
+                if wait is None:
+                    raise
+            time.sleep(wait)
+        raise AssertionError("counting ends. This is a bug.")
+
+    def _send_once(self, call: Call[ResultT]) -> ResultT:
+        request = request_of(self._http, call)
         try:
             response = self._http.send(request)
         except httpx.HTTPError as error:
-            _raise(error, request)
-        return call.read(_reply(response))
-
-
-class AsyncLatentCodesClient:
-    """The client for asyncio: the same methods, to be awaited, with the same arguments and errors.
-
-    async with AsyncLatentCodesClient("http://127.0.0.1:8000") as client:
-        codes = (await client.encode("mnist-binary", images)).codes
-    """
-
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        timeout: float | httpx.Timeout = DEFAULT_TIMEOUT_SECONDS,
-        headers: Mapping[str, str] | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        """As LatentCodesClient."""
-        self._http = httpx.AsyncClient(
-            base_url=_checked_url(base_url), timeout=timeout, headers=headers, transport=transport
-        )
-
-    async def encode(
-        self,
-        model: str,
-        inputs: ArrayLike,
-        *,
-        temperature: float = 0.0,
-        relaxation_temperature: float | None = None,
-        seed: int | None = None,
-        num_samples: int = 1,
-        outputs: Sequence[Output] = ("codes",),
-        code_format: CodeFormat = "indices",
-        version: int | None = None,
-    ) -> Encoding:
-        """As LatentCodesClient.encode."""
-        return await self._send(
-            calls.encode(
-                model,
-                inputs,
-                temperature=temperature,
-                relaxation_temperature=relaxation_temperature,
-                seed=seed,
-                num_samples=num_samples,
-                outputs=outputs,
-                code_format=code_format,
-                version=version,
-            )
-        )
-
-    async def decode(
-        self,
-        model: str,
-        codes: ArrayLike | Sequence[str] | None = None,
-        *,
-        relaxed: ArrayLike | None = None,
-        code_format: CodeFormat = "indices",
-        version: int | None = None,
-    ) -> Decoding:
-        """As LatentCodesClient.decode."""
-        return await self._send(calls.decode(model, codes, relaxed=relaxed, code_format=code_format, version=version))
-
-    async def reconstruct(
-        self,
-        model: str,
-        inputs: ArrayLike,
-        *,
-        temperature: float = 0.0,
-        relaxation_temperature: float | None = None,
-        seed: int | None = None,
-        num_samples: int = 1,
-        outputs: Sequence[Output] = ("codes",),
-        code_format: CodeFormat = "indices",
-        version: int | None = None,
-    ) -> Reconstruction:
-        """As LatentCodesClient.reconstruct."""
-        return await self._send(
-            calls.reconstruct(
-                model,
-                inputs,
-                temperature=temperature,
-                relaxation_temperature=relaxation_temperature,
-                seed=seed,
-                num_samples=num_samples,
-                outputs=outputs,
-                code_format=code_format,
-                version=version,
-            )
-        )
-
-    async def generate(
-        self,
-        model: str,
-        num_samples: int = 1,
-        *,
-        temperature: float = 1.0,
-        relaxation_temperature: float | None = None,
-        seed: int | None = None,
-        outputs: Sequence[Output] = ("codes",),
-        code_format: CodeFormat = "indices",
-        version: int | None = None,
-    ) -> Generation:
-        """As LatentCodesClient.generate."""
-        return await self._send(
-            calls.generate(
-                model,
-                num_samples,
-                temperature=temperature,
-                relaxation_temperature=relaxation_temperature,
-                seed=seed,
-                outputs=outputs,
-                code_format=code_format,
-                version=version,
-            )
-        )
-
-    async def models(self) -> list[ModelSummary]:
-        """As LatentCodesClient.models."""
-        return await self._send(calls.models())
-
-    async def model(self, name: str, version: int | None = None) -> Model:
-        """As LatentCodesClient.model."""
-        return await self._send(calls.model(name, version))
-
-    async def is_live(self) -> bool:
-        """As LatentCodesClient.is_live."""
-        return await self._is("live")
-
-    async def is_ready(self) -> bool:
-        """As LatentCodesClient.is_ready."""
-        return await self._is("ready")
-
-    async def close(self) -> None:
-        """As LatentCodesClient.close."""
-        await self._http.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def _is(self, state: calls.HealthState) -> bool:
-        try:
-            return await self._send(calls.health(state))
-        except NoReply:
-            return False
-
-    async def _send(self, call: Call[ResultT]) -> ResultT:
-        request = _request(self._http, call)
-        try:
-            response = await self._http.send(request)
-        except httpx.HTTPError as error:
-            _raise(error, request)
-        return call.read(_reply(response))
-
-
-def _checked_url(base_url: str) -> httpx.URL:
-    try:
-        url = httpx.URL(base_url)
-    except (httpx.InvalidURL, TypeError) as error:
-        raise InvalidArgument(f"base_url: expected an address such as http://127.0.0.1:8000: {error}") from None
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        raise InvalidArgument(f"base_url: expected an address such as http://127.0.0.1:8000, got {base_url!r}")
-    return url
-
-
-def _request(http: httpx.Client | httpx.AsyncClient, call: Call[ResultT]) -> httpx.Request:
-    if call.body is None:
-        return http.build_request(call.method, call.path)
-    headers = {"Content-Type": call.body.content_type}
-    return http.build_request(call.method, call.path, content=call.body.content, headers=headers)
-
-
-def _reply(response: httpx.Response) -> Reply:
-    # httpx gives names in lower case.
-    return Reply(response.status_code, dict(response.headers), response.content)
-
-
-def _raise(error: httpx.HTTPError, request: httpx.Request) -> NoReturn:
-    """The error of this package that `error` means."""
-    at = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
-    cause = str(error) or type(error).__name__
-    match error:
-        case httpx.ConnectTimeout() | httpx.PoolTimeout():
-            raise TimedOut(f"no connection to {at} within the timeout") from error
-        case httpx.TimeoutException():
-            raise TimedOut(f"{at} did not answer within the timeout") from error
-        case httpx.ConnectError():
-            raise ConnectionFailed(f"cannot connect to {at}: {cause}") from error
-        case httpx.DecodingError():
-            raise InvalidReply(f"the reply of {at} cannot be decompressed: {cause}") from error
-        case _:
-            raise ConnectionFailed(f"the connection to {at} broke off: {cause}") from error
+            raise_of(error, request)
+        return call.read(reply_of(response))

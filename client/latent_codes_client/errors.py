@@ -1,7 +1,7 @@
 """Errors of the client.
 
 ClientError
-├── InvalidArgument        noticed before anything was sent; also a ValueError
+├── InvalidArgument        noticed before it was sent; also a ValueError
 ├── NoReply                the service did not answer
 │   ├── ConnectionFailed   it cannot be reached, or the connection broke off
 │   └── TimedOut           not within the timeout
@@ -14,8 +14,10 @@ ClientError
     └── ServiceFailed      any other 5xx
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 
 class ClientError(Exception):
@@ -23,7 +25,7 @@ class ClientError(Exception):
 
 
 class InvalidArgument(ClientError, ValueError):
-    """An argument that no service could accept; nothing was sent."""
+    """An argument that no service could accept; it was not sent."""
 
 
 class NoReply(ClientError):
@@ -50,6 +52,8 @@ class FieldError:
     """A path such as `inputs[3][17]`."""
     expected: str
     received: str
+    source: str | None = None
+    """The file that the row came from, if it came from one."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,34 @@ class ServiceError(ClientError):
     def received(self) -> str | None:
         """What `field` was instead."""
         return self.problem.errors[0].received if self.problem.errors else None
+
+    @property
+    def source(self) -> str | None:
+        """The file that the row at fault came from, if it came from one."""
+        return self.problem.errors[0].source if self.problem.errors else None
+
+    def of_rows(self, first_row: int, name_of: Callable[[int], str | None]) -> Self:
+        """The same error, of a request for rows `first_row ..`, with rows counted as the caller counts them."""
+
+        def moved(place: re.Match[str]) -> str:
+            return f"{place[1]}[{int(place[2]) + first_row}]"
+
+        def placed(error: FieldError) -> FieldError:
+            found = _ROW.match(error.field)
+            source = name_of(int(found[2])) if found is not None else None
+            return replace(error, field=_ROW.sub(moved, error.field), source=source)
+
+        errors = tuple(placed(error) for error in self.problem.errors)
+        detail = self.problem.detail
+        if detail is not None:
+            detail = _ROW.sub(moved, detail)
+            if errors and errors[0].source is not None:
+                detail = f"{errors[0].source}: {detail}"
+        problem = replace(self.problem, detail=detail, errors=errors)
+        return type(self)(problem, retry_after_seconds=self.retry_after_seconds)
+
+
+_ROW = re.compile(r"\b(inputs|codes|relaxed|images)\[(\d+)\]")
 
 
 class RequestRefused(ServiceError):

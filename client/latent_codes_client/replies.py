@@ -1,8 +1,11 @@
 """What the service answers, read: a `Reply` becomes a result, or the error that it is."""
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from types import NoneType
 from typing import Any
 
@@ -31,6 +34,7 @@ from latent_codes_client.results import (
     Reconstruction,
 )
 
+NPY = "application/x-npy"
 _SHOWN = 200
 
 
@@ -45,6 +49,23 @@ class Reply:
 
 def encoding(reply: Reply) -> Encoding:
     return Encoding(**_encoding_fields(_document(reply)))
+
+
+def encoding_of_array(reply: Reply, name: str) -> Encoding:
+    """An encoding of which one array was asked for, whether it came alone or as JSON."""
+    if _media_type(reply) != NPY:
+        return encoding(reply)
+    array = _npy(reply)
+    found: dict[str, Any] = {name: _as_codes(array) if name == "codes" else _as_float32(name, array)}
+    seed = _header_integer(reply, "latent-codes-seed") if "latent-codes-seed" in reply.headers else None
+    return Encoding(**_served_by_headers(reply), seed=seed, **found)
+
+
+def decoding_of_array(reply: Reply) -> Decoding:
+    """Outputs, whether they came alone or as JSON."""
+    if _media_type(reply) != NPY:
+        return decoding(reply)
+    return Decoding(**_served_by_headers(reply), outputs=_as_float32("outputs", _npy(reply)))
 
 
 def reconstruction(reply: Reply) -> Reconstruction:
@@ -80,6 +101,7 @@ def model(reply: Reply) -> Model:
     document = _document(reply)
     return Model(
         **_summary_fields(document),
+        manifest_sha256=_member(document, "manifest_sha256", str),
         provider=_member(document, "provider", str),
         relaxation_temperature=float(_member(document, "relaxation_temperature", float, int)),
     )
@@ -142,23 +164,55 @@ def _shown(value: Any) -> str:
 
 
 def _codes(document: Mapping[str, Any]) -> CodeArray | None:
-    if "codes" not in document:
-        return None
-    codes = _array(document, "codes")
-    if codes.dtype.kind not in "iU":
+    return _as_codes(_array(document, "codes")) if "codes" in document else None
+
+
+def _as_codes(codes: NDArray[Any]) -> CodeArray:
+    if codes.dtype.kind not in "iuU":
         raise InvalidReply(f"codes: expected integers or strings in the reply, got {codes.dtype}")
-    return codes.astype(np.int64) if codes.dtype.kind == "i" else codes
+    return codes if codes.dtype.kind == "U" else codes.astype(np.int64)
 
 
 def _floats(document: Mapping[str, Any], name: str) -> NDArray[np.float64]:
     floats = _array(document, name)
-    if floats.dtype.kind not in "fi":
-        raise InvalidReply(f"{name}: expected numbers in the reply, got {floats.dtype}")
+    _require_numbers(name, floats)
     return floats.astype(np.float64, copy=False)
 
 
 def _float32(document: Mapping[str, Any], name: str) -> Floats:
-    return _floats(document, name).astype(np.float32)
+    return _as_float32(name, _array(document, name))
+
+
+def _as_float32(name: str, array: NDArray[Any]) -> Floats:
+    _require_numbers(name, array)
+    return array.astype(np.float32, copy=False)
+
+
+def _require_numbers(name: str, array: NDArray[Any]) -> None:
+    if array.dtype.kind not in "fiu":
+        raise InvalidReply(f"{name}: expected numbers in the reply, got {array.dtype}")
+
+
+def _npy(reply: Reply) -> NDArray[Any]:
+    _require_success(reply)
+    try:
+        array: NDArray[Any] = np.load(io.BytesIO(reply.content), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InvalidReply(f"expected an array in .npy, got what is none: {error}") from None
+    return array
+
+
+def _served_by_headers(reply: Reply) -> dict[str, Any]:
+    if "latent-codes-model" not in reply.headers:
+        raise InvalidReply("Latent-Codes-Model: expected among the headers of the reply")
+    return {"model": reply.headers["latent-codes-model"], "version": _header_integer(reply, "latent-codes-version")}
+
+
+def _header_integer(reply: Reply, name: str) -> int:
+    text = reply.headers.get(name, "")
+    if not (text.isascii() and text.isdecimal()):
+        raise InvalidReply(f"{name.title()}: expected an integer among the headers of the reply, got {text!r:.60}")
+    return int(text)
 
 
 def _array(document: Mapping[str, Any], name: str) -> NDArray[Any]:
@@ -236,8 +290,16 @@ def _retry_after(reply: Reply) -> float | None:
     try:
         seconds = float(reply.headers.get("retry-after", ""))
     except ValueError:  # absent, or a date
-        return None
+        return _seconds_until(reply.headers.get("retry-after", ""))
     return seconds if 0 <= seconds < float("inf") else None
+
+
+def _seconds_until(date: str) -> float | None:
+    try:
+        when = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    return max(0.0, (when - datetime.now(when.tzinfo)).total_seconds())
 
 
 def _json_object(reply: Reply) -> dict[str, Any] | None:

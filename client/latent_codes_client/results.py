@@ -5,9 +5,9 @@ input shape. The axis S is there only where `num_samples` was more than 1. Codes
 asked for strings: then they have no axis N. Everything else is float32, errors float64.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +99,25 @@ class Model(ModelSummary):
     """One version of a model; `details` has its training, metrics and graphs."""
 
     version: int
+    manifest_sha256: str
+    """Of the model's manifest, in hexadecimal: which model, to the last bit, makes these codes."""
     provider: str
     """The execution provider of ONNX Runtime that really runs it."""
     relaxation_temperature: float
     """The default of that parameter."""
+
+
+ResultT = TypeVar("ResultT", Encoding, Decoding, Reconstruction, Generation)
+
+
+def joined(parts: Sequence[ResultT]) -> ResultT:
+    """Answers to consecutive rows as the answer to all of them: arrays one after the other."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    arrays: dict[str, Any] = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in fields(first)
+        if isinstance(getattr(first, field.name), np.ndarray)
+    }
+    return replace(first, **arrays)

@@ -2,12 +2,12 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
-from latent_codes_client import AsyncLatentCodesClient, LatentCodesClient
+from latent_codes_client import AsyncLatentCodesClient, LatentCodesClient, Retries
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -21,8 +21,22 @@ class Awaited:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
+        if inspect.isasyncgenfunction(method):
+            return lambda *args, **kwargs: self._one_after_the_other(method(*args, **kwargs))
         assert inspect.iscoroutinefunction(method)
         return lambda *args, **kwargs: self._runner.run(method(*args, **kwargs))
+
+    def _one_after_the_other(self, parts: AsyncGenerator[Any, None]) -> Iterator[Any]:
+        end = object()
+        try:
+            while (part := self._runner.run(_awaited(anext(parts, end)))) is not end:
+                yield part
+        finally:
+            self._runner.run(_awaited(parts.aclose()))
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -43,9 +57,10 @@ def make_client(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def answered_by(make_client: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes a client of a service that is a function from request to response."""
+    """Makes a client of a service that is a function from request to response; it asks once unless it is told to."""
 
     def make(answer: Answer, **kwargs: Any) -> Any:
+        kwargs.setdefault("retries", Retries(attempts=1))
         return make_client("http://service.test", transport=httpx.MockTransport(answer), **kwargs)
 
     return make

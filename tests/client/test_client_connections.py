@@ -9,7 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from latent_codes_client import AsyncLatentCodesClient, ConnectionFailed, LatentCodesClient, NoReply, TimedOut
+from latent_codes_client import AsyncLatentCodesClient, ConnectionFailed, LatentCodesClient, NoReply, Retries, TimedOut
+
+ONCE = Retries(attempts=1)
 
 
 @contextmanager
@@ -44,7 +46,7 @@ def refusing_address() -> str:
 def test_a_refused_connection_is_told_with_the_address(make_client: Any) -> None:
     address = refusing_address()
     with pytest.raises(ConnectionFailed, match=f"^cannot connect to {address}: ") as failure:
-        make_client(address).models()
+        make_client(address, retries=ONCE).models()
     assert isinstance(failure.value.__cause__, httpx.ConnectError)
 
 
@@ -74,7 +76,7 @@ def test_a_connection_that_breaks_off_is_told_as_such(make_client: Any, first_by
         listener(first_bytes) as address,
         pytest.raises(ConnectionFailed, match=f"^the connection to {address} broke off: ."),
     ):
-        make_client(address).models()
+        make_client(address, retries=ONCE).models()
 
 
 def test_timeouts_of_connecting_say_so(answered_by: Any) -> None:
@@ -88,7 +90,7 @@ def test_timeouts_of_connecting_say_so(answered_by: Any) -> None:
 def test_secrets_in_the_address_are_not_repeated(make_client: Any) -> None:
     address = refusing_address().replace("http://", "http://user:secret@")
     with pytest.raises(NoReply) as failure:
-        make_client(address).models()
+        make_client(address, retries=ONCE).models()
     assert "secret" not in str(failure.value)
 
 

@@ -32,6 +32,7 @@ DESCRIBED = {
     "input": {"shape": [4, 4], "minimum": 0, "maximum": 1.0, "dtype": "float32", "image": None},
     "relaxation_temperature": 0.5,
     "provider": "CPUExecutionProvider",
+    "manifest_sha256": "ab" * 32,
 }
 PROBLEM = {
     "type": "urn:latent-codes:problem:invalid-fields",
@@ -170,9 +171,9 @@ def test_the_status_decides_what_is_raised(answered_with: Any, status: int, kind
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("3", 3.0), ("0.5", 0.5), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None), ("inf", None)],
+    [("3", 3.0), ("0.5", 0.5), ("soon", None), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0), ("-1", None), ("inf", None)],
 )
-def test_the_time_to_try_again_is_told_where_it_is_a_number(answered_with: Any, header: str, seconds: Any) -> None:
+def test_the_time_to_try_again_is_told_where_there_is_one(answered_with: Any, header: str, seconds: Any) -> None:
     args, kwargs = problem(503, **{"Retry-After": header})
     with pytest.raises(Unavailable) as error:
         answered_with(*args, **kwargs).models()

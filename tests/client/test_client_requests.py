@@ -1,6 +1,7 @@
 """What the clients send, and what they refuse to send."""
 
 import inspect
+import io
 import json
 from typing import Any
 
@@ -31,17 +32,23 @@ def sent(answered_by: Any) -> Any:
     return send
 
 
+def rows_of(request: httpx.Request) -> np.ndarray:
+    """The array that a binary body holds."""
+    assert request.headers["content-type"] == "application/x-npy"
+    return np.load(io.BytesIO(request.content), allow_pickle=False)
+
+
 def test_the_plainest_encode_leaves_to_the_service_what_it_does_not_say(sent: Any) -> None:
     request = sent(lambda client: client.encode("tiny", ROWS))
-    assert (request.method, str(request.url)) == ("POST", "http://service.test/v1/models/tiny/encode")
-    assert request.headers["content-type"] == "application/json"
-    assert json.loads(request.content) == {
-        "inputs": ROWS,
-        "temperature": 0.0,
-        "num_samples": 1,
-        "outputs": ["codes"],
+    assert (request.method, request.url.path) == ("POST", "/v1/models/tiny/encode")
+    assert rows_of(request).tolist() == ROWS
+    assert dict(request.url.params) == {
+        "temperature": "0.0",
+        "num_samples": "1",
+        "outputs": "codes",
         "code_format": "indices",
     }
+    assert request.headers["accept"] == "application/x-npy"
 
 
 @pytest.mark.parametrize("method", ["encode", "reconstruct"])
@@ -51,12 +58,36 @@ def test_every_parameter_is_sent_under_its_own_name(sent: Any, method: str) -> N
         "relaxation_temperature": 0.5,
         "seed": 2**63 - 1,
         "num_samples": 3,
+        "first_row": 9,
         "outputs": ["codes", "margins"],
         "code_format": "hex",
     }
     request = sent(lambda client: getattr(client, method)("tiny", ROWS, version=12, **parameters))
     assert request.url.path == f"/v1/models/tiny/versions/12/{method}"
-    assert json.loads(request.content) == {"inputs": ROWS, **parameters}
+    assert rows_of(request).tolist() == ROWS
+    spelt = {name: str(value) for name, value in parameters.items()} | {"outputs": "codes,margins"}
+    assert dict(request.url.params) == spelt
+    # Two arrays have no place in one .npy.
+    assert request.headers["accept"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "accept"),
+    [
+        ({"outputs": ["relaxed"]}, "application/x-npy"),
+        ({"outputs": ["codes"], "code_format": "base64"}, "application/json"),
+        ({"outputs": ["codes", "logits"]}, "application/json"),
+    ],
+    ids=["one array", "codes as text", "two arrays"],
+)
+def test_a_reply_is_asked_for_in_binary_where_it_is_one_array(sent: Any, arguments: Any, accept: str) -> None:
+    assert sent(lambda client: client.encode("tiny", ROWS, **arguments)).headers["accept"] == accept
+
+
+@pytest.mark.parametrize("value", [1e30, 1e-30, 0.1 + 0.2, 7], ids=str)
+def test_numbers_in_the_query_read_back_as_they_were(sent: Any, value: float) -> None:
+    request = sent(lambda client: client.encode("tiny", ROWS, temperature=value))
+    assert json.loads(request.url.params["temperature"]) == value
 
 
 def test_every_parameter_of_generate_is_sent_under_its_own_name(sent: Any) -> None:
@@ -64,6 +95,7 @@ def test_every_parameter_of_generate_is_sent_under_its_own_name(sent: Any) -> No
         "temperature": 0.7,
         "relaxation_temperature": 0.5,
         "seed": 5,
+        "first_row": 3,
         "outputs": ["relaxed"],
         "code_format": "base64",
     }
@@ -73,22 +105,31 @@ def test_every_parameter_of_generate_is_sent_under_its_own_name(sent: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ({"codes": [[1, 0]]}, {"codes": [[1, 0]], "code_format": "indices"}),
-        ({"codes": np.array([[1, 300]], np.uint16)}, {"codes": [[1, 300]], "code_format": "indices"}),
-        ({"codes": np.array([[True, False]])}, {"codes": [[1, 0]], "code_format": "indices"}),
-        ({"codes": ["ab", "cd"], "code_format": "hex"}, {"codes": ["ab", "cd"], "code_format": "hex"}),
-        ({"codes": np.array(["qw=="]), "code_format": "base64"}, {"codes": ["qw=="], "code_format": "base64"}),
-        ({"relaxed": [[0.25, 0.75]]}, {"relaxed": [[0.25, 0.75]]}),
-    ],
-    ids=["lists", "integers", "booleans", "hex", "base64", "relaxed"],
+    ("codes", "dtype"),
+    [([[1, 0]], np.int64), (np.array([[1, 300]], np.uint16), np.uint16), (np.array([[True, False]]), np.uint8)],
+    ids=["lists", "integers", "booleans"],
 )
-def test_decode_sends_what_it_was_given(sent: Any, arguments: dict[str, Any], expected: dict[str, Any]) -> None:
-    request = sent(lambda client: client.decode("tiny", **arguments))
-    assert request.url.path == "/v1/models/tiny/decode"
-    assert json.loads(request.content) == expected
-    assert not any(isinstance(code, bool) for row in json.loads(request.content).get("codes", []) for code in row)
+def test_decode_sends_codes_as_integers(sent: Any, codes: Any, dtype: Any) -> None:
+    request = sent(lambda client: client.decode("tiny", codes))
+    assert (request.url.path, request.headers["accept"]) == ("/v1/models/tiny/decode", "application/x-npy")
+    assert rows_of(request).dtype == dtype
+    np.testing.assert_array_equal(rows_of(request), codes)
+
+
+@pytest.mark.parametrize("code_format", ["hex", "base64"])
+def test_decode_sends_codes_of_a_text_format_as_json(sent: Any, code_format: str) -> None:
+    for codes in (["ab", "cd"], np.array(["ab", "cd"])):
+        request = sent(lambda client, codes=codes: client.decode("tiny", codes, code_format=code_format))
+        assert json.loads(request.content) == {"codes": ["ab", "cd"], "code_format": code_format}
+
+
+@pytest.mark.parametrize(
+    "relaxed", [[[0.25, 0.75]], [[0, 1]], np.array([[True, False]])], ids=["floats", "ints", "bools"]
+)
+def test_relaxed_codes_are_sent_as_floats_lest_they_are_taken_for_codes(sent: Any, relaxed: Any) -> None:
+    rows = rows_of(sent(lambda client: client.decode("tiny", relaxed=relaxed)))
+    assert rows.dtype.kind == "f"
+    np.testing.assert_array_equal(rows, relaxed)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +137,10 @@ def test_decode_sends_what_it_was_given(sent: Any, arguments: dict[str, Any], ex
 )
 def test_numbers_of_every_real_dtype_arrive_exactly(sent: Any, dtype: Any) -> None:
     inputs = (np.arange(12).reshape(2, 3, 2) / 7).astype(dtype)
-    document = json.loads(sent(lambda client: client.encode("tiny", inputs)).content)
-    np.testing.assert_array_equal(np.array(document["inputs"]).astype(dtype), inputs)
-    assert {type(value) for value in np.ravel(np.array(document["inputs"], object))} <= {int, float}
+    rows = rows_of(sent(lambda client: client.encode("tiny", inputs)))
+    np.testing.assert_array_equal(rows.astype(dtype), inputs)
+    assert rows.dtype.kind in "iuf"
+    assert rows.dtype.itemsize <= 8
 
 
 def test_numpy_scalars_are_as_good_as_numbers(sent: Any) -> None:
@@ -113,13 +155,8 @@ def test_numpy_scalars_are_as_good_as_numbers(sent: Any) -> None:
             version=np.int32(3),
         )
     )
-    document = json.loads(request.content)
-    assert [document[name] for name in ("temperature", "relaxation_temperature", "seed", "num_samples")] == [
-        0.5,
-        1.0,
-        7,
-        2,
-    ]
+    names = ("temperature", "relaxation_temperature", "seed", "num_samples")
+    assert [request.url.params[name] for name in names] == ["0.5", "1.0", "7", "2"]
     assert "/versions/3/" in request.url.path
 
 
@@ -247,6 +284,24 @@ def test_what_is_no_address_is_refused_at_once(make_client: Any, address: Any) -
 
 def test_invalid_arguments_are_value_errors() -> None:
     assert issubclass(InvalidArgument, ValueError)
+
+
+@pytest.mark.parametrize("key", ["", "two words", "käse", "a\nb"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(make_client: Any, key: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"^api_key: expected printable ASCII without spaces$"):
+        make_client("http://service.test", api_key=key)
+
+
+def test_a_key_goes_with_every_request(sent: Any) -> None:
+    request = sent(lambda client: client.encode("tiny", ROWS), api_key="s3cret")
+    assert request.headers["Authorization"] == "Bearer s3cret"
+
+
+@pytest.mark.parametrize("method", ["encode_stream", "decode_stream"])
+def test_both_clients_stream_with_the_same_arguments(method: str) -> None:
+    sync, asynchronous = getattr(LatentCodesClient, method), getattr(AsyncLatentCodesClient, method)
+    assert inspect.signature(sync).parameters == inspect.signature(asynchronous).parameters
+    assert inspect.isasyncgenfunction(asynchronous)
 
 
 @pytest.mark.parametrize("method", ["encode", "decode", "reconstruct", "generate", "models", "model", "is_ready"])
