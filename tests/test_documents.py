@@ -12,7 +12,15 @@ from document_reader import Reader
 from service_process import ServiceProcess
 
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "docs" / "rest.md", ROOT / "docs" / "open-inference.md"]
+DOCS = ROOT / "docs"
+PAGES = [
+    README,
+    DOCS / "open-inference.md",
+    DOCS / "choosing.md",
+    DOCS / "contributing.md",
+    DOCS / "manifest.md",
+    DOCS / "rest.md",
+]
 """Those read here, beside a service of the shipped models; blocks that train are run in `end_to_end`."""
 READ_ELSEWHERE = [ROOT / "client" / "README.md"]
 SHIPPED = ROOT / "models" / "shipped"
