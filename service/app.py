@@ -15,8 +15,8 @@ from service.catalog import Catalog
 from service.dispatch import Dispatcher
 from service.edge import Edge
 from service.live_models import LiveModels
+from service.model_control import ModelControl
 from service.parts import Parts
-from service.polling import poll
 from service.process.membership import Membership
 from service.routes import codes, health, models, open_inference
 from service.settings import Settings
@@ -38,13 +38,18 @@ def create_app(settings: Settings, catalog: Catalog | None = None, membership: M
     """
     live_models = LiveModels(settings, catalog)
     dispatcher = Dispatcher(settings.max_inline_ms / 1000)
-    parts = Parts(settings, live_models, dispatcher, membership or Membership.alone())
+    membership = membership or Membership.alone()
+    control = ModelControl(live_models, membership.control)
+    parts = Parts(settings, live_models, control, dispatcher, membership)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with anyio.create_task_group() as tasks:
-            if settings.repository_poll_seconds:
-                tasks.start_soon(poll, live_models, settings.repository_poll_seconds)
+            if membership.slot == 0:
+                # One worker looks, and tells all.
+                tasks.start_soon(control.pin)
+                if settings.repository_poll_seconds:
+                    tasks.start_soon(control.poll, settings.repository_poll_seconds)
             yield
             tasks.cancel_scope.cancel()
 

@@ -15,6 +15,7 @@ ServiceError
 │   └── ModelUnavailable      it is on disk, and was refused when it was loaded
 ├── RepositoryUnreadable      the model repositories cannot be looked at just now
 ├── LoadFailed                a model was to be loaded, and its highest version was refused
+├── NotApplied                a worker has not done what all were told
 ├── BodyRefused               a body that was not even read
 │   ├── BodyTooLarge
 │   ├── MediaTypeRefused
@@ -91,6 +92,10 @@ class RepositoryUnreadable(ServiceError):
 
 class LoadFailed(ServiceError):
     """A model was to be loaded, and its highest version was refused; what was served before still is."""
+
+
+class NotApplied(ServiceError):
+    """A worker has not done what all were told, or not in time."""
 
 
 class BodyRefused(ServiceError):

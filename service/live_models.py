@@ -169,6 +169,29 @@ class LiveModels:
             self._publish()
         _logger.info("model %s was unloaded", name)
 
+    def digests(self) -> dict[str, dict[str, str]]:
+        """Which model each number means: name to version to SHA-256 of the manifest, of all that was served here."""
+        with self._lock:
+            digests: dict[str, dict[str, str]] = {}
+            for (name, version), digest in self._digests.items():
+                digests.setdefault(name, {})[str(version)] = digest
+            return digests
+
+    def pin(self, digests: Mapping[str, Mapping[str, str]]) -> None:
+        """Let numbers mean what they do elsewhere: what is served here and is another model is taken out of service."""
+        with self._changing():
+            served = {key: engine.manifest_sha256 for key, engine in self._engines.items()}
+            pinned = {
+                (name, int(version)): digest for name, known in digests.items() for version, digest in known.items()
+            }
+            self._digests = served | pinned
+            for key, digest in pinned.items():
+                if served.get(key, digest) != digest:
+                    del self._engines[key]
+                    self._looked[key] = _Looked(self._looked[key].fingerprint, SERVED_BEFORE)
+                    _logger.error("model %s version %d is not served: %s", *key, SERVED_BEFORE)
+            self._publish()
+
     def index(self) -> list[Entry]:
         """Every version on disk or in service, by name and version, with why it is not served."""
         found = self._found()

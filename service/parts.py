@@ -7,16 +7,18 @@ from starlette.requests import Request
 from service.catalog import Catalog
 from service.dispatch import Dispatcher
 from service.live_models import LiveModels
+from service.model_control import ModelControl
 from service.process.membership import Membership
 from service.settings import Settings
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The settings, the models, what brings work to them, and the place among the workers."""
+    """The settings, the models and what changes them, what brings work to them, and the place among the workers."""
 
     settings: Settings
     models: LiveModels
+    model_control: ModelControl
     dispatcher: Dispatcher
     membership: Membership
 

@@ -28,6 +28,11 @@ class Membership:
         return cls(board, 0, Alone())
 
     @property
+    def slot(self) -> int:
+        """Which of the workers that there should be this one is: 0, 1, ..."""
+        return self.board.line(self.place).slot
+
+    @property
     def pen(self) -> Pen:
         """Writes this worker's line."""
         return self.board.pen(self.place)

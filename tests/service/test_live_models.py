@@ -1,9 +1,12 @@
 """Models that come and go while others are served: what is picked up, what is refused, and what stays."""
 
 import gc
+import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -316,3 +319,42 @@ def test_of_two_repositories_the_first_answers_for_a_version_that_comes_later(
     look(live)
     assert live.catalog.get("tiny-categorical").manifest.relaxation_temperature == 0.5
     assert [refusal.reason for refusal in live.catalog.refusals()] == [CHANGED]
+
+
+LOAD_AND_UNLOAD = """
+import json, os, sys
+from pathlib import Path
+from service.live_models import LiveModels
+from service.settings import Settings
+
+live = LiveModels(Settings(model_repositories=(Path(sys.argv[1]),), device="cpu"))
+name = "mnist-binary"
+rows = [live.catalog.get(name).manifest.golden.inputs.array()[:1].repeat(256, axis=0)]
+
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+seen = []
+for cycle in range(50):
+    live.unload(name)
+    unloaded = resident_mb()
+    live.load(name)
+    live.catalog.get(name).encode(rows[0], temperature=1.0, seed=cycle, outputs=("codes", "relaxed"))
+    seen.append((unloaded, resident_mb(), len(os.listdir("/proc/self/fd"))))
+print(json.dumps(seen))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system has no /proc")
+def test_memory_is_given_back_and_level_over_50_loads_and_unloads() -> None:
+    """In a process of its own, with a shipped model: about 14 MB that come and go."""
+    shipped = Path(__file__).parents[2] / "models" / "shipped"
+    finished = subprocess.run(
+        [sys.executable, "-c", LOAD_AND_UNLOAD, str(shipped)], capture_output=True, text=True, check=True, timeout=100
+    )
+    unloaded, loaded, descriptors = zip(*json.loads(finished.stdout), strict=True)
+    assert loaded[-1] - unloaded[-1] > 5
+    assert max(unloaded[5:]) - min(unloaded[5:]) < 3
+    assert max(loaded[5:]) - min(loaded[5:]) < 6
+    assert len(set(descriptors)) == 1
