@@ -1,14 +1,22 @@
-"""Batches of a training split that lies on the model's device.
+"""Batches of the training split, made where the compute is.
 
-Which rows a step takes is a pure function of seed and step, so that a resumed run takes the rows it would have taken.
+Which rows a step takes is a pure function of seed and step, so that a resumed run takes the rows it would have taken,
+wherever the rows lie.
 """
+
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data import Dataset
+from training.placement import PackedRows, Placement, ResidentRows, RowStorage, StreamedRows, choose_placement
+from training.row_order import row_order
+
+_CPU = torch.device("cpu")
 
 
 class TrainingBatches:
@@ -16,38 +24,107 @@ class TrainingBatches:
 
     The raw values stay as they are (a byte a pixel) and become floats in [0, 1] a batch at a time, where dynamic
     binarisation draws each value anew.
+
+    `seek` is the host's part of a step; `take` is the device's part, a function of tensors that stay in their place, so
+    that it can be recorded once and replayed for every step.
     """
 
-    def __init__(self, dataset: Dataset, *, batch_size: int, seed: int, device: torch.device) -> None:
-        rows = dataset.splits["train"].values
-        if not 1 <= batch_size <= len(rows):
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        placement: Placement | None = None,
+        rows: RowStorage | None = None,
+    ) -> None:
+        """`placement` None is `choose_placement`'s; `rows` are those of other batches of the same data set.
+
+        Raises ValueError when an option does not fit the data.
+        """
+        values = dataset.splits["train"].values
+        self.num_rows = len(values)
+        if not 1 <= batch_size <= self.num_rows:
             raise ValueError(
-                f"training.batch_size: expected 1 to {len(rows)}, the size of the training split, got {batch_size}"
+                f"training.batch_size: expected 1 to {self.num_rows}, the size of the training split, got {batch_size}"
             )
-        self._values = torch.from_numpy(rows).to(device)
-        self._scale = dataset.scale
-        self._binarization = dataset.binarization
-        self._batch_size = batch_size
+        if placement == "packed" and not dataset.binary:
+            raise ValueError(f'data.placement: "packed" is for values of 0 and 1, and {dataset.title} has others')
+        self.device = device
+        self._dataset = dataset
+        self.batch_size = batch_size
         self._seed = seed
         self._epoch = -1
-        self._order: Tensor
+        # Rows of the epoch, a line a step.
+        self._order = torch.zeros(self.per_epoch, batch_size, dtype=torch.int64, device=device)
+        self.placement = placement or choose_placement(values, is_binary=dataset.binary, device=device)
+        self._host_epoch = -1
+        self._host_order = np.zeros(0, np.int64)
+        self._rows = self._stored(values) if rows is None else rows
+
+    def _stored(self, values: NDArray[Any]) -> RowStorage:
+        if self.placement == "resident":
+            return ResidentRows(values, self.device)
+        if self.placement == "packed":
+            return PackedRows(values, self.device, one=self._dataset.scale)
+        return StreamedRows(values, self.device, batch_size=self.batch_size, rows_of_step=self._rows_of_step)
 
     @property
     def per_epoch(self) -> int:
-        return len(self._values) // self._batch_size
+        return self.num_rows // self.batch_size
 
-    def inputs(self, step: int, generator: torch.Generator) -> Float[Tensor, "B D"]:
-        """The batch of this step, counted from 0. `generator` draws the binarisation, if there is one."""
-        epoch, position = divmod(step, self.per_epoch)
+    def of_seed(self, seed: int) -> "TrainingBatches":
+        """Those of another seed, from the same copy of the rows; of streamed rows there is none."""
+        return TrainingBatches(
+            self._dataset,
+            batch_size=self.batch_size,
+            seed=seed,
+            device=self.device,
+            placement=self.placement,
+            rows=None if isinstance(self._rows, StreamedRows) else self._rows,
+        )
+
+    def seek(self, step: int) -> None:
+        """Make ready what `take` needs for this step, counted from 0; nothing is waited for."""
+        if isinstance(self._rows, StreamedRows):
+            self._rows.seek(step)
+            return
+        epoch = step // self.per_epoch
         if epoch != self._epoch:
-            shuffler = np.random.Generator(np.random.Philox(key=self._seed, counter=epoch << 64))
-            self._order = torch.from_numpy(shuffler.permutation(len(self._values))).to(self._values.device)
+            order = row_order(self._seed, epoch, self.num_rows, device=self.device)
+            self._order.copy_(order[: self._order.numel()].view_as(self._order))
             self._epoch = epoch
-        chosen = self._order[position * self._batch_size :][: self._batch_size]
-        inputs = self._values[chosen].to(torch.float32) / self._scale
-        if self._binarization == "threshold":
+
+    def take(self, position: Int64[Tensor, "1"], generator: torch.Generator) -> Float[Tensor, "B D"]:
+        """The batch of the step that was sought; `position` is its place in the epoch.
+
+        `generator` draws the binarisation, if there is one.
+        """
+        raw = self._rows.take(self._order.index_select(0, position).view(-1))
+        inputs = raw.to(torch.float32)
+        if self._dataset.scale != 1:
+            inputs = inputs / self._dataset.scale
+        if self._dataset.binarization == "threshold":
             return (inputs > 0.5).to(torch.float32)
-        if self._binarization == "dynamic":
+        if self._dataset.binarization == "dynamic":
             uniform = torch.rand(inputs.shape, device=inputs.device, generator=generator)
             return (uniform < inputs).to(torch.float32)
         return inputs
+
+    def inputs(self, step: int, generator: torch.Generator) -> Float[Tensor, "B D"]:
+        """The batch of this step, counted from 0."""
+        self.seek(step)
+        return self.take(torch.tensor([step % self.per_epoch], device=self.device), generator)
+
+    def close(self) -> None:
+        """End whatever works ahead."""
+        if isinstance(self._rows, StreamedRows):
+            self._rows.close()
+
+    def _rows_of_step(self, step: int) -> NDArray[np.int64]:
+        epoch, position = divmod(step, self.per_epoch)
+        if epoch != self._host_epoch:
+            self._host_order = row_order(self._seed, epoch, self.num_rows, device=_CPU).numpy()
+            self._host_epoch = epoch
+        return self._host_order[position * self.batch_size :][: self.batch_size]

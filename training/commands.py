@@ -13,7 +13,7 @@ import torch
 from models.manifest import Metric, TrainingRecord
 from models.repository import Repository, StoredModel
 from training import config as configuration
-from training import runs
+from training import runs, threads
 from training.data import SplitName, load
 from training.devices import choose_device, describe
 from training.errors import EvaluationError
@@ -40,6 +40,7 @@ def fit(config_file: Path | None, overrides: Sequence[str], folder: Path | None,
     folder = folder if folder is not None else Path("runs") / config.name
     device = choose_device(device_name)
     dataset = load(config.data)
+    config = threads.settled(config, dataset, device=device)
     trainer = Trainer(config, dataset, folder, device=device)
     runs.create(folder, config)
     return folder, _train(trainer, dataset.protocol("train"), device)
@@ -50,6 +51,10 @@ def resume(folder: Path, device_name: str) -> tuple[Path, bool]:
     config = runs.read_config(folder)
     device = choose_device(device_name)
     dataset = load(config.data)
+    if config.training.num_threads == "auto":
+        # Written down, so that it will be the same after another interruption.
+        config = threads.settled(config, dataset, device=device)
+        runs.write_config(folder, config)
     trainer = Trainer(config, dataset, folder, device=device)
     trainer.resume()
     return folder, _train(trainer, dataset.protocol("train"), device)

@@ -49,7 +49,11 @@ class TrainingConfig:
     """The loop: how long, in which portions, and how often it looks up.
 
     Of the checkpoints the newest `keep_checkpoints` stay, and those at the steps of `milestones`, which are saved
-    whatever `checkpoint_every` is.
+    whatever `checkpoint_every` is. `num_threads` "auto" is the fastest number of CPU threads, measured when a run is
+    created and written into its configuration.
+
+    `precision` is that of the networks' layers; noise, losses and weights are float32 with either. `record` lets a GPU
+    record the step once and replay it; `compile` compiles the loss and its gradient with `torch.compile`.
     """
 
     seed: int = 0
@@ -60,12 +64,15 @@ class TrainingConfig:
     checkpoint_every: int = 1_000
     keep_checkpoints: int = 2
     milestones: tuple[int, ...] = ()
-    num_threads: int = 1
+    num_threads: Literal["auto"] | int = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    record: bool = True
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):
             value, minimum = getattr(self, option.name), 0 if option.name == "seed" else 1
-            if option.name != "milestones" and value < minimum:
+            if type(value) is int and value < minimum:
                 raise ValueError(f"{option.name}: expected at least {minimum}, got {value}")
         if any(not 1 <= step <= self.num_steps for step in self.milestones):
             raise ValueError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -55,7 +56,13 @@ NetworkConfig = MlpConfig | ConvConfig
 
 
 class Encoder(nn.Module):
-    """Rows [B, D] to the parameters of q(z|x), for most relaxations its logits [B, *latent]."""
+    """Rows [B, D] to the parameters of q(z|x), for most relaxations its logits [B, *latent].
+
+    `layer_dtype` is that of its layers' products; what comes out has the dtype of the weights all the same, so that
+    nothing after it, noise and losses least of all, is computed in less.
+    """
+
+    layer_dtype: torch.dtype | None = None
 
     def __init__(self, body: nn.Module, mean: Float[Tensor, " D"], parameter_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -64,11 +71,16 @@ class Encoder(nn.Module):
         self.register_buffer("mean", mean)
 
     def forward(self, inputs: Float[Tensor, "B D"]) -> Float[Tensor, "B *parameters"]:
-        return self.body(inputs - self.mean).unflatten(-1, self.parameter_shape)
+        return _in_dtype(self.layer_dtype, self.body, inputs - self.mean).unflatten(-1, self.parameter_shape)
 
 
 class Decoder(nn.Module):
-    """Codes or relaxed codes [B, *latent] to the likelihood's parameters [B, P], P of them a row."""
+    """Codes or relaxed codes [B, *latent] to the likelihood's parameters [B, P], P of them a row.
+
+    `layer_dtype` as in `Encoder`.
+    """
+
+    layer_dtype: torch.dtype | None = None
 
     def __init__(self, body: nn.Module, initial_bias: Float[Tensor, " P"], latent: LatentConfig) -> None:
         super().__init__()
@@ -78,7 +90,15 @@ class Decoder(nn.Module):
 
     def forward(self, codes: Float[Tensor, "B *latent"]) -> Float[Tensor, "B P"]:
         flat = 2 * codes - 1 if self.binary else codes.flatten(start_dim=1)
-        return self.body(flat) + self.bias
+        return _in_dtype(self.layer_dtype, self.body, flat) + self.bias
+
+
+def _in_dtype(dtype: torch.dtype | None, body: nn.Module, inputs: Tensor) -> Tensor:
+    """`body(inputs)`, in the dtype of `inputs`; its layers are computed in `dtype` where one is given."""
+    if dtype is None:
+        return body(inputs)
+    with torch.autocast(inputs.device.type, dtype=dtype):
+        return body(inputs).to(inputs.dtype)
 
 
 def build_networks(

@@ -17,6 +17,7 @@ from torch import Tensor
 from models.noise import NoiseName
 
 _TINY = torch.finfo(torch.float32).tiny
+_HALF_CELL_OF_DOUBLE = 2.0**-54
 # torch.rand gives multiples of 2^-24, 0 among them, which stands for the interval up to 2^-24: take its middle.
 _HALF_CELL = 2.0**-25
 
@@ -81,8 +82,19 @@ def draw(noise: NoiseName, shape: Sequence[int], generator: NoiseSource) -> Floa
     if noise == "normal":
         return torch.randn(*shape, device=generator.device, dtype=torch.float32, generator=generator)
     if noise == "gumbel":
-        # An exponential variable is -log of a uniform without ever forming the uniform: right in both tails.
-        waiting = torch.empty(*shape, dtype=torch.float32, device=generator.device).exponential_(generator=generator)
-        return -waiting.clamp_min(_TINY).log()
+        return -_exponential(shape, generator).log()
     uniform = torch.rand(*shape, dtype=torch.float32, device=generator.device, generator=generator)
     return torch.logit(uniform.clamp_min(_HALF_CELL))
+
+
+def _exponential(shape: Sequence[int], generator: torch.Generator) -> Float[Tensor, "..."]:
+    """Exponential(1) in float32, above 0, right in both tails.
+
+    On a CPU as -log of a uniform in float64, a multiple of 2^-53 of which 0 stands for its half cell: `exponential_`
+    draws one value after the other there, and takes more than twice the time.
+    """
+    if generator.device.type != "cpu":
+        waiting = torch.empty(*shape, dtype=torch.float32, device=generator.device).exponential_(generator=generator)
+        return waiting.clamp_min_(_TINY)
+    uniform = torch.rand(*shape, dtype=torch.float64, generator=generator)
+    return uniform.clamp_min_(_HALF_CELL_OF_DOUBLE).log_().neg_().to(torch.float32)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from training.schedules import ConstantSchedule, ScheduleOption, smallest, value
 
@@ -22,20 +23,32 @@ class OptimizerConfig:
             raise ValueError(f"learning_rate: expected 0 or more in every step, got {smallest(self.learning_rate)}")
 
 
-def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def build_optimizer(
+    config: OptimizerConfig,
+    parameters: Iterable[nn.Parameter],
+    *,
+    rate: Float[Tensor, ""] | None = None,
+    capturable: bool = False,
+) -> torch.optim.Optimizer:
     """The optimiser over these parameters, with PyTorch's defaults where the configuration is silent.
 
-    Its learning rate is that of step 0; `set_learning_rate` moves it along.
+    One kernel a step for all parameters where there is one (Adam, SGD). The learning rate is the tensor `rate`, float32
+    on the parameters' device, in which the caller writes that of each step; None is that of step 0. `capturable` keeps
+    every count of steps on the device, as a recorded step needs.
     """
-    rate = value(config.learning_rate, 0)
+    lr = value(config.learning_rate, 0) if rate is None else rate
     if config.name == "adam":
-        return torch.optim.Adam(parameters, lr=rate, fused=True)
+        return torch.optim.Adam(parameters, lr=lr, fused=True, capturable=capturable)
     if config.name == "radam":
-        return torch.optim.RAdam(parameters, lr=rate)
-    return torch.optim.SGD(parameters, lr=rate, momentum=0.9)
+        return torch.optim.RAdam(parameters, lr=lr, foreach=True, capturable=capturable)
+    return torch.optim.SGD(parameters, lr=lr, momentum=0.9, fused=True)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Use this learning rate from the next step on."""
-    for group in optimizer.param_groups:
+def load_state(optimizer: torch.optim.Optimizer, state: dict, *, rate: Float[Tensor, ""]) -> None:
+    """Continue from a state dictionary, with the learning rate still read from `rate`."""
+    capturable = [group.get("capturable") for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, is_capturable in zip(optimizer.param_groups, capturable, strict=True):
         group["lr"] = rate
+        if is_capturable is not None:
+            group["capturable"] = is_capturable

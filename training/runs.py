@@ -87,9 +87,16 @@ def create(folder: Path, run: RunConfig) -> None:
                 f"{folder} holds a run already: continue it with --resume, or choose another folder with --run"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_FILE).write_text(config.to_toml(run), encoding="utf-8")
+        write_config(folder, run)
     except OSError as error:
         raise RunError(f"cannot write to the run folder {folder}: {error.strerror}") from error
+
+
+def write_config(folder: Path, run: RunConfig) -> None:
+    """Keep the resolved configuration of a run, in one rename."""
+    temporary = (folder / CONFIG_FILE).with_suffix(".partial")
+    temporary.write_text(config.to_toml(run), encoding="utf-8")
+    temporary.replace(folder / CONFIG_FILE)
 
 
 def read_config(folder: Path) -> RunConfig:

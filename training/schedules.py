@@ -131,7 +131,9 @@ def as_table(given: Any) -> Any:
     kind = given.get("kind", "exponential")
     if kind not in SCHEDULES:
         raise ValueError(f"kind: expected one of {', '.join(SCHEDULES)}, got {kind!r}")
-    return {**given, "kind": kind}
+    # What pydantic takes strictly from here on is a tuple; a configuration file has lists.
+    options = {name: tuple(option) if isinstance(option, list) else option for name, option in given.items()}
+    return {**options, "kind": kind}
 
 
 ScheduleOption = Annotated[Annotated[Schedule, Field(discriminator="kind")], BeforeValidator(as_table)]

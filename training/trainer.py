@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from training import checkpoint
@@ -17,11 +16,11 @@ from training.config import RunConfig
 from training.data import Dataset
 from training.devices import describe
 from training.errors import ConfigError, TrainingDiverged
-from training.objectives import Objective, bound_name, build_objective, discrete_negative_elbo
-from training.optimizers import build_optimizer, set_learning_rate
+from training.objectives import bound_name, discrete_negative_elbo
+from training.recording import recorded, why_not_recorded
 from training.runlog import RunLog
 from training.runs import build_model
-from training.schedules import Schedule, value
+from training.step import StepProgram
 
 logger = logging.getLogger(__name__)
 
@@ -42,23 +41,24 @@ class Trainer:
         self.step = 0
         self._folder = folder
         self._device = device
-        torch.set_num_threads(config.training.num_threads)
+        settings = config.training
+        torch.set_num_threads(1 if settings.num_threads == "auto" else settings.num_threads)
         self.model = build_model(config, dataset).to(device)
-        self._optimizer = build_optimizer(config.optimizer, self.model.parameters())
-        self._objective = build_objective(config.objective, self.model, config.estimator)
-        self._generator = torch.Generator(device).manual_seed(config.training.seed)
         try:
             self._batches = TrainingBatches(
-                dataset, batch_size=config.training.batch_size, seed=config.training.seed, device=device
+                dataset,
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+                device=device,
+                placement=None if config.data.placement == "auto" else config.data.placement,
             )
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        reason = why_not_recorded(device, wanted=settings.record)
+        self._program = StepProgram(config, self.model, self._batches, capturable=reason is None)
+        self._take_step = recorded(self._program, device, reason=reason)
+        logger.info("training rows are %s", self._batches.placement)
         self._validation = torch.from_numpy(dataset.evaluation_inputs("valid")).to(device)
-        # Names of the objective's terms, the headline first; known with the first step.
-        self._terms: tuple[str, ...] = ()
-        # Over the steps since the last line of the log: how many there were before a term was not finite, and sums of
-        # each term. A sum that is not finite stays so.
-        self._window = torch.zeros(0, dtype=torch.float64, device=device)
         self._seconds = 0.0
 
     def resume(self) -> None:
@@ -70,14 +70,15 @@ class Trainer:
         state = checkpoint.load(paths[-1], device=self._device)
         self.step, self._seconds = state.step, state.seconds
         checkpoint.restore(self.model, state, paths[-1])
-        self._optimizer.load_state_dict(state.optimizer)
+        self._program.load_optimizer(state.optimizer)
+        generator = self._program.generator
         try:
-            self._generator.set_state(state.generator)
+            generator.set_state(state.generator)
         except RuntimeError:
             # A GPU's generator has another state than the CPU's.
             logger.warning("trained on %s so far: drawing other noise from here on", state.device)
-            self._generator.manual_seed(self.config.training.seed + self.step)
-        self._window = state.window.to(self._device)
+            generator.manual_seed(self.config.training.seed + self.step)
+        self._program.window.copy_(state.window)
         logger.info("resuming %s at step %d of %d", self._folder, self.step, self.config.training.num_steps)
 
     def fit(self, stop: threading.Event | None = None) -> bool:
@@ -93,7 +94,8 @@ class Trainer:
             tqdm(total=settings.num_steps, initial=self.step, unit="step", disable=None) as progress,
         ):
             while self.step < settings.num_steps:
-                self._accumulate(self._take_step())
+                self._program.prepare(self.step)
+                self._take_step()
                 self.step += 1
                 progress.update()
                 is_last = self.step == settings.num_steps
@@ -101,7 +103,8 @@ class Trainer:
                 if self.step % settings.log_every == 0 or is_last:
                     means = self._close_window()
                     log.scalars(self.step, means)
-                    progress.set_postfix_str(f"{self._terms[0]} {means[f'train/{self._terms[0]}']:.2f} nats")
+                    headline = self._program.terms[0]
+                    progress.set_postfix_str(f"{headline} {means[f'train/{headline}']:.2f} nats")
                 if self.step % settings.evaluate_every == 0 or is_last:
                     log.scalars(self.step, self._validate())
                 is_due = self.step % settings.checkpoint_every == 0 or self.step in settings.milestones
@@ -112,57 +115,25 @@ class Trainer:
                     self._save()
                 if is_stopped:
                     break
+        self._batches.close()
         return self.step == settings.num_steps
-
-    def _take_step(self) -> Objective:
-        inputs = self._batches.inputs(self.step, self._generator)
-        objective = self._objective(
-            inputs,
-            relaxation_temperature=self._scheduled(self.config.relaxation_temperature),
-            generator=self._generator,
-            beta=self._scheduled(self.config.objective.beta),
-        )
-        set_learning_rate(self._optimizer, value(self.config.optimizer.learning_rate, self.step))
-        self._optimizer.zero_grad(set_to_none=True)
-        objective.loss.backward()
-        self._optimizer.step()
-        return objective
-
-    def _scheduled(self, schedule: Schedule) -> Tensor:
-        return torch.tensor(value(schedule, self.step), device=self._device)
-
-    def _accumulate(self, objective: Objective) -> None:
-        self._terms = tuple(objective.terms)
-        if not len(self._window):
-            self._window = torch.zeros(1 + len(self._terms), dtype=torch.float64, device=self._device)
-        terms = torch.stack([term.mean() for term in objective.terms.values()]).double()
-        sums = self._window[1:]
-        # What comes after the first bad step would only say how far it has spread.
-        sums += torch.where(torch.isfinite(sums).all(), terms, 0)
-        self._window[0] += torch.isfinite(sums).all()
 
     def _close_window(self) -> dict[str, float]:
         """Means over the steps since the last line, and a new window. One synchronisation with the device."""
-        self._check_finite()
-        num_steps, *sums = self._window.tolist()
-        self._window.zero_()
-        means = {f"train/{term}": total / num_steps for term, total in zip(self._terms, sums, strict=True)}
-        scheduled = {
-            "relaxation_temperature": self.config.relaxation_temperature,
-            "beta": self.config.objective.beta,
-            "learning_rate": self.config.optimizer.learning_rate,
-        }
-        return means | {name: value(schedule, self.step - 1) for name, schedule in scheduled.items()}
+        num_steps, *sums = self._check_finite()
+        self._program.window.zero_()
+        means = {f"train/{term}": total / num_steps for term, total in zip(self._program.terms, sums, strict=True)}
+        return means | self._program.scheduled(self.step - 1)
 
-    def _check_finite(self) -> None:
-        if not len(self._window):
-            return
-        num_finite, *sums = self._window.tolist()
-        bad = [term for term, total in zip(self._terms, sums, strict=True) if not math.isfinite(total)]
+    def _check_finite(self) -> list[float]:
+        """The window, once it is known that every sum in it is a number."""
+        window = self._program.window.tolist()
+        num_finite, *sums = window
+        bad = [term for term, total in zip(self._program.terms, sums, strict=True) if not math.isfinite(total)]
         # The first is the sum of the others, where there are others.
         bad = bad[1:] or bad
         if not bad:
-            return
+            return window
         window_start = (self.step - 1) // self.config.training.log_every * self.config.training.log_every
         raise self._diverged(
             f"the {' and the '.join(bad)} stopped being finite at step {window_start + int(num_finite) + 1}"
@@ -199,9 +170,9 @@ class Trainer:
                 seconds=self._seconds,
                 device=describe(self._device),
                 model=self.model.state_dict(),
-                optimizer=self._optimizer.state_dict(),
-                generator=self._generator.get_state(),
-                window=self._window,
+                optimizer=self._program.optimizer.state_dict(),
+                generator=self._program.generator.get_state(),
+                window=self._program.window,
             ),
             keep=self.config.training.keep_checkpoints,
             milestones=self.config.training.milestones,

@@ -11,6 +11,7 @@ from training import config
 from training.config import RunConfig, TrainingConfig, parse, read, to_dict, to_toml
 from training.errors import ConfigError
 from training.networks import ConvConfig, MlpConfig
+from training.schedules import PiecewiseSchedule
 
 PRESETS = sorted((Path(config.__file__).parent / "presets").glob("*.toml"))
 
@@ -262,3 +263,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     for path in (tmp_path / "missing.toml", tmp_path):
         with pytest.raises(ConfigError, match=f"^cannot read the configuration {path}: "):
             read(path)
+
+
+def test_a_schedule_of_several_points_is_written_as_lists():
+    table = {"kind": "piecewise", "steps": [0, 500], "values": [0, 1.0]}
+    assert parse({"objective": {"beta": table}}).objective.beta == PiecewiseSchedule(steps=(0, 500), values=(0.0, 1.0))

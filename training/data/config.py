@@ -10,6 +10,7 @@ from training.errors import ConfigError
 
 SourceName = Literal["digits", "mnist", "fashion-mnist", "binarized-mnist", "array", "folder"]
 Mode = Literal["L", "RGB"]
+PlacementOption = Literal["auto", "resident", "packed", "streamed"]
 
 _USERS_OWN = ("array", "folder")
 
@@ -39,6 +40,9 @@ class DataConfig:
     """Height and width that every image of a folder is scaled to, bilinearly, its aspect ratio not kept."""
     mode: Mode | None = None
     """What the images of a folder are converted to. None: "RGB" if any of them has colour, else "L"."""
+    placement: PlacementOption = "auto"
+    """Where training rows lie: on the device ("resident"; "packed" for bits), or in the host's memory ("streamed").
+    "auto": on the device where they fit into half of its free memory."""
 
     def __post_init__(self) -> None:
         if self.name not in get_args(SourceName):
@@ -60,6 +64,10 @@ class DataConfig:
             )
         if not _is_int(self.split_seed) or not 0 <= self.split_seed <= MAX_SEED:
             raise ConfigError(f"data.split_seed: expected an integer from 0 to {MAX_SEED}, got {self.split_seed!r}")
+        if self.placement not in get_args(PlacementOption):
+            raise ConfigError(
+                f"data.placement: expected one of {', '.join(get_args(PlacementOption))}, got {self.placement!r}"
+            )
         self._check_image_options()
 
     @property
