@@ -66,7 +66,7 @@ clean:  ## Remove the environments and caches
 
 # What each environment holds, as arguments of pip.
 $(SERVE_ENV)/.installed: CONTENT = --editable '.[serve,$(RUNTIME)]'
-$(TEST_ENV)/.installed: CONTENT = --editable '.[serve,cpu,train,files]' --editable ./client --group docs --group lint --group test --group test-training
+$(TEST_ENV)/.installed: CONTENT = --editable '.[serve,cpu,train,files,bulk]' --editable ./client --group docs --group lint --group test --group test-training --group test-deployment
 $(TORCHLESS_ENV)/.installed: CONTENT = --editable '.[serve,cpu,files]' --editable ./client --group test
 $(LOCK_ENV)/.installed: CONTENT = --group lock
 

@@ -193,6 +193,12 @@ class CodeFile:
         return int(self._parquet.metadata.num_rows)
 
     @property
+    def rows_per_group(self) -> tuple[int, ...]:
+        """Rows of each row group, in order."""
+        metadata = self._parquet.metadata
+        return tuple(int(metadata.row_group(at).num_rows) for at in range(metadata.num_row_groups))
+
+    @property
     def has_ids(self) -> bool:
         return ID in self._parquet.schema_arrow.names
 
@@ -200,12 +206,12 @@ class CodeFile:
     def has_rows(self) -> bool:
         return ROW in self._parquet.schema_arrow.names
 
-    def batches(self, rows: int = _ROWS_PER_BATCH) -> Iterator[CodeBatch]:
-        """The file's rows in order, at most `rows` at a time."""
+    def batches(self, rows: int = _ROWS_PER_BATCH, *, row_groups: Sequence[int] | None = None) -> Iterator[CodeBatch]:
+        """The rows of the file, or of some of its row groups, in order, at most `rows` at a time."""
         columns = [CODE, *([ID] if self.has_ids else []), *([ROW] if self.has_rows else [])]
         first = 0
         try:
-            for batch in self._parquet.iter_batches(rows, columns=columns):
+            for batch in self._parquet.iter_batches(rows, row_groups=row_groups, columns=columns):
                 if any(column.null_count for column in batch.columns):
                     raise CodeFileError(f"{self.name}: expected no missing values, got one after row {first}")
                 packed = _bytes_of(batch.column(CODE), self.provenance.layout.num_bytes)

@@ -16,6 +16,8 @@ ServiceError
 ├── RepositoryUnreadable      the model repositories cannot be looked at just now
 ├── LoadFailed                a model was to be loaded, and its highest version was refused
 ├── NotApplied                a worker has not done what all were told
+├── JobRefused                a bulk job that cannot begin
+├── JobFailed                 a bulk job that cannot go on
 ├── BodyRefused               a body that was not even read
 │   ├── BodyTooLarge
 │   ├── MediaTypeRefused
@@ -96,6 +98,14 @@ class LoadFailed(ServiceError):
 
 class NotApplied(ServiceError):
     """A worker has not done what all were told, or not in time."""
+
+
+class JobRefused(ServiceError):
+    """A bulk job cannot begin; the message is one sentence that says what to do."""
+
+
+class JobFailed(ServiceError):
+    """A bulk job cannot go on; what was done by then stays done."""
 
 
 class BodyRefused(ServiceError):
