@@ -64,6 +64,9 @@ COPY docker/check_serving_image.py docker/
 RUN find /opt/venv/lib -type d -name tests -prune -exec rm -r {} + \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib /app \
     && python docker/check_serving_image.py CPUExecutionProvider
+# The bill of materials, from what is really installed and not from what was asked for.
+RUN --mount=type=bind,from=application,source=/build/backend,target=/build/backend \
+    /build/backend/bin/cyclonedx-py environment --output-reproducible --output-format JSON --output-file /app/sbom.cdx.json /opt/venv/bin/python
 
 FROM installer AS serve-gpu-files
 COPY requirements/serve-gpu.txt requirements/
@@ -75,6 +78,9 @@ COPY docker/check_serving_image.py docker/
 RUN find /opt/venv/lib -type d -name tests -prune -exec rm -r {} + \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib /app \
     && python docker/check_serving_image.py CUDAExecutionProvider
+# The bill of materials, from what is really installed and not from what was asked for.
+RUN --mount=type=bind,from=application,source=/build/backend,target=/build/backend \
+    /build/backend/bin/cyclonedx-py environment --output-reproducible --output-format JSON --output-file /app/sbom.cdx.json /opt/venv/bin/python
 
 FROM installer AS train-files
 COPY requirements/train.txt requirements/train-without-torch.txt requirements/
