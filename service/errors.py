@@ -25,9 +25,13 @@ ServiceError
 │   └── MalformedArray        a body that is no npy file, or of what is no number
 ├── ReplyTypeRefused          the request was understood; no type of reply that it accepts is written here
 ├── InvalidFields             a request that was understood, and whose values do not fit
-└── TurnedAway                a sound request that is not worked on now
-    ├── Overloaded            as many rows wait already as may
-    └── DeadlineExceeded      its deadline came before its turn
+├── TurnedAway                a sound request that is not worked on now
+│   ├── Overloaded            as many rows wait already as may
+│   └── DeadlineExceeded      its deadline came before its turn
+├── FileRefused               a file of inputs or codes that cannot be used; the message names it
+└── CommandFailed             the command line cannot do what was asked
+    ├── RemoteFailed          the service that was asked did not answer, or failed
+    └── PackageMissing        an optional package is not installed
 """
 
 import math
@@ -167,6 +171,22 @@ class InvalidFields(ServiceError):
     def __init__(self, *errors: FieldError) -> None:
         super().__init__("; ".join(str(error) for error in errors))
         self.errors = errors
+
+
+class FileRefused(ServiceError):
+    """A file, or one part of it, cannot be read as inputs or codes."""
+
+
+class CommandFailed(ServiceError):
+    """The command line, which uses this package or a running service, cannot go on."""
+
+
+class RemoteFailed(CommandFailed):
+    """A running service was asked, and did not answer, failed, or refused for a reason that no input has."""
+
+
+class PackageMissing(CommandFailed):
+    """What was asked needs a package that an extra would install."""
 
 
 def invalid(field: str, expected: str, received: str) -> InvalidFields:

@@ -12,14 +12,14 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from models import pictures
-from models.manifest import InputSpec, Manifest
+from models.manifest import InputSpec
 from service.checks import Floats
 from service.errors import InvalidFields, invalid, quoted, shown
 
@@ -61,6 +61,16 @@ _UNREADABLE = (
 _GAP = 2
 """Pixels between the pictures of a sheet."""
 _GAP_LEVEL = 128
+
+
+class Describes(Protocol):
+    """What has to be known of a model: its manifest says it, and whatever repeats that."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def input(self) -> InputSpec: ...
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ def seconds_to_read(files: Sequence[File]) -> float:
     return sum(_seconds_to_read(file.content) for file in files)
 
 
-def read(files: Sequence[File], manifest: Manifest, *, max_pixels: int) -> Images:
+def read(files: Sequence[File], manifest: Describes, *, max_pixels: int) -> Images:
     """Files to inputs of this model. Raises InvalidFields, which names the one that cannot be read and why.
 
     `max_pixels` bounds the pixels of all of them together, as their headers state them, before any is decoded.
