@@ -5,6 +5,7 @@ binary and N, K for categorical latents. A *code as a tensor* is float: 0 or 1 a
 can be fed to a decoder and differentiated through; `indices` are the integers it stands for.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -43,6 +44,10 @@ class LatentConfig:
     def shape(self) -> tuple[int, ...]:
         """Shape of one row of logits, noise, relaxed values and codes as tensors."""
         return (self.num_latents,) if self.kind == "binary" else (self.num_latents, self.num_categories)
+
+    def repeated(self, num_times: int) -> "LatentConfig":
+        """That many copies of every latent, as the codes of one row that are drawn together."""
+        return dataclasses.replace(self, num_latents=num_times * self.num_latents)
 
     @property
     def noise(self) -> NoiseName:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from training.costs import distortion_cost
 from training.errors import ConfigError
-from training.estimators import Estimator, draw_codes, straight_through
+from training.estimators import Estimator, ReinforceLeaveOneOut, draw_codes
 from training.model import DiscreteVAE, default_relaxation
 from training.noise import NoiseSource
 from training.relaxations import RELAXATIONS
@@ -93,25 +93,14 @@ def build_objective(config: ObjectiveConfig, model: DiscreteVAE, estimator: Esti
             prior_relaxation_temperature=torch.tensor(config.prior_relaxation_temperature, device=model.device),
         )
     if config.num_importance_samples > 1:
-        if estimator.name not in _IMPORTANCE_WEIGHTED_GRADIENTS:
+        if not estimator.is_discrete:
             raise ConfigError(
-                f"objective.num_importance_samples: above 1 with discrete codes, expected estimator.name one of "
-                f'{", ".join(_IMPORTANCE_WEIGHTED_GRADIENTS)}, got "{estimator.name}"'
+                f'objective.num_importance_samples: above 1, estimator.name = "{estimator.name}" needs kl = "relaxed", '
+                'the bound of relaxed codes; with kl = "discrete", any other estimator'
             )
-        return partial(
-            importance_weighted_bound,
-            model,
-            num_samples=config.num_importance_samples,
-            gradient=_IMPORTANCE_WEIGHTED_GRADIENTS[estimator.name],
-        )
+        estimator.check_latent(model.latent.repeated(config.num_importance_samples))
+        return partial(importance_weighted_bound, model, num_samples=config.num_importance_samples, estimator=estimator)
     return partial(estimated_bound, model, estimator=estimator, free_bits=config.free_bits)
-
-
-_IMPORTANCE_WEIGHTED_GRADIENTS: dict[str, Literal["straight_through", "vimco"]] = {
-    "straight_through_gumbel": "straight_through",
-    "reinforce_leave_one_out": "vimco",
-}
-"""With several samples in one bound, leave-one-out becomes VIMCO."""
 
 
 def bound_name(model: DiscreteVAE) -> str:
@@ -208,34 +197,51 @@ def importance_weighted_bound(
     inputs: Float[Tensor, "B D"],
     *,
     num_samples: int,
-    gradient: Literal["straight_through", "vimco"],
+    estimator: Estimator,
     relaxation_temperature: Float[Tensor, ""],
     generator: NoiseSource,
     beta: Float[Tensor, ""] | float = 1.0,  # noqa: ARG001 - 1, says ObjectiveConfig; the one signature
 ) -> Objective:
     """-log 1/m sum p(x|z) p(z) / q(z|x) over m > 1 discrete codes (Burda et al. 2015, arXiv:1509.00519, equation 8).
 
-    The value is a bound on -log p(x). Its gradient is "straight_through" the codes, which is biased, or that of
-    VIMCO, which is not: the score function with, for each code, the other codes' bound as baseline (Mnih and Rezende
-    2016, arXiv:1602.06725, equations 7 to 9, the geometric mean).
+    The value is a bound on -log p(x), or with an estimator of several evaluations a mean of such bounds. The m codes
+    of a row are m N independent latents and the bound a cost of theirs, so that any estimator of discrete codes gives
+    its gradient, as biased as it is for other costs. The leave-one-out score function becomes VIMCO, whose baselines
+    are made of the codes within a bound instead of other bounds (Mnih and Rezende 2016, arXiv:1602.06725).
     """
     posterior = model.posterior(inputs)
-    scores = posterior.scores(posterior.draw_noise(generator, num_samples))
-    codes = model.latent.most_probable(scores).detach()
-    if gradient == "straight_through":
-        codes = straight_through(codes, posterior.relaxed(scores, relaxation_temperature))
-    log_q = model.latent.log_prob(posterior.logits, codes)
-    log_weights = model.log_likelihood(inputs, codes) + model.prior.log_prob(codes) - log_q
-    bound = log_weights.logsumexp(dim=0) - math.log(num_samples)
-    loss = -bound
-    if gradient == "vimco":
+    term = f"iwae_{num_samples}"
+    if isinstance(estimator, ReinforceLeaveOneOut):
+        codes = draw_codes(posterior, generator, num_samples)
+        log_weights = _log_weights(model, inputs, posterior.logits, codes)
+        bound = log_weights.logsumexp(dim=0) - math.log(num_samples)
         advantage = bound.detach() - _bounds_without_each(log_weights.detach())
-        loss = loss - (advantage * log_q).sum(dim=0)
-    return Objective(loss.mean(), {f"iwae_{num_samples}": -bound.detach()})
+        log_q = model.latent.log_prob(posterior.logits, codes)
+        return Objective(-(bound + (advantage * log_q).sum(dim=0)).mean(), {term: -bound.detach()})
+
+    def cost(codes: Tensor) -> Tensor:
+        # [..., B, m N, ...] as [..., m, B, N, ...]: samples lead.
+        axis = codes.ndim - len(model.latent.shape)
+        codes = codes.unflatten(axis, (num_samples, model.latent.num_latents)).movedim(axis, axis - 1)
+        # The logits keep their gradient inside the cost: without it score functions would miss a part.
+        log_weights = _log_weights(model, inputs, posterior.logits, codes)
+        return math.log(num_samples) - log_weights.logsumexp(dim=-2)
+
+    estimate = estimator(
+        posterior.repeated(num_samples), cost, relaxation_temperature=relaxation_temperature, generator=generator
+    )
+    return Objective(estimate.surrogate.mean(), {term: estimate.cost})
+
+
+def _log_weights(
+    model: DiscreteVAE, inputs: Float[Tensor, "B D"], logits: Float[Tensor, "B *latent"], codes: Float[Tensor, "..."]
+) -> Float[Tensor, "..."]:
+    """Log-weight, log p(x|z) p(z) / q(z|x) in nats, [..., B], of codes [..., B, *latent] or [..., 1, *latent]."""
+    return model.prior.log_prob(codes) - model.latent.log_prob(logits, codes) - distortion_cost(model, inputs)(codes)
 
 
 def _bounds_without_each(log_weights: Float[Tensor, "S B"]) -> Float[Tensor, "S B"]:
-    """The bound with the weight of each sample replaced by the geometric mean of the others."""
+    """The bound with the weight of each sample replaced by the geometric mean of the others (equations 7 to 9)."""
     num_samples = len(log_weights)
     others = (log_weights.sum(dim=0) - log_weights) / (num_samples - 1)
     replaced = log_weights.expand(num_samples, -1, -1).clone()

@@ -108,3 +108,8 @@ class Posterior(ABC):
     def with_parameters(self, parameters: Float[Tensor, "B *shape"]) -> "Posterior":
         """The same relaxation of the same latents with other parameters."""
         return type(self)(parameters, self.latent)
+
+    def repeated(self, num_times: int) -> "Posterior":
+        """The same posterior of that many independent copies of every latent, one copy of all after the other."""
+        copies = self.parameters.unsqueeze(1).expand(-1, num_times, *self.parameters.shape[1:])
+        return type(self)(copies.flatten(start_dim=1, end_dim=2), self.latent.repeated(num_times))

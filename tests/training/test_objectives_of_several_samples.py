@@ -6,7 +6,19 @@ import pytest
 import torch
 from tiny_vae import LATENTS, all_codes, bits, log_likelihoods, log_posterior, standard_errors, vae
 
-from training.objectives import importance_weighted_bound, relaxed_bound
+from training.errors import ConfigError
+from training.estimators import (
+    Arm,
+    DisArm,
+    Exact,
+    Pathwise,
+    ReinforceLeaveOneOut,
+    ReinMax,
+    StraightThrough,
+    StraightThroughGumbel,
+    fitting_estimators,
+)
+from training.objectives import ObjectiveConfig, build_objective, importance_weighted_bound, relaxed_bound
 
 FALSE_ALARM = 1e-4
 TAU = torch.tensor(0.7, dtype=torch.float64)
@@ -21,25 +33,42 @@ def exact_iwae_2(model, inputs):
     return -(log_q.exp()[:, None] * log_q.exp()[None] * bound).sum()
 
 
-@pytest.mark.parametrize("latent", LATENTS, ids=lambda latent: latent.kind)
-def test_vimco_is_unbiased_in_value_and_in_the_gradient_of_every_weight(latent):
+def bound_of(model, inputs, *, estimator, num_samples=2, seed=0):
+    return importance_weighted_bound(
+        model,
+        inputs,
+        num_samples=num_samples,
+        estimator=estimator,
+        relaxation_temperature=torch.ones((), dtype=torch.float64),
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def of_every_weight(model, value):
+    return torch.cat([part.flatten() for part in torch.autograd.grad(value, list(model.parameters()))])
+
+
+UNBIASED = [
+    pytest.param(latent, estimator, id=f"{estimator.name}-{latent.kind}")
+    for latent in LATENTS
+    for estimator in (ReinforceLeaveOneOut(), Arm(num_pairs=2), DisArm())
+    if latent.kind in estimator.kinds
+]
+
+
+@pytest.mark.parametrize(("latent", "estimator"), UNBIASED)
+def test_unbiased_estimators_are_so_for_bounds_of_several_samples_in_value_and_in_the_gradient_of_every_weight(
+    latent, estimator
+):
     num_groups, draws_per_group = 100, 400
     model, inputs = vae(latent), bits(1)
-    weights = list(model.parameters())
     exact = exact_iwae_2(model, inputs)
-    expected = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(exact, weights)])
+    expected = of_every_weight(model, exact)
     values, gradients = [], []
     for group in range(num_groups):
-        objective = importance_weighted_bound(
-            model,
-            inputs.expand(draws_per_group, -1),
-            num_samples=2,
-            gradient="vimco",
-            relaxation_temperature=TAU,
-            generator=torch.Generator().manual_seed(group),
-        )
+        objective = bound_of(model, inputs.expand(draws_per_group, -1), estimator=estimator, seed=group)
         values.append(objective.terms["iwae_2"].mean())
-        gradients.append(torch.cat([part.flatten() for part in torch.autograd.grad(objective.loss, weights)]))
+        gradients.append(of_every_weight(model, objective.loss))
     for draws, truth in ((torch.stack(values)[:, None], exact.detach()[None]), (torch.stack(gradients), expected)):
         error = draws.std(dim=0) / num_groups**0.5
         # Student's t with 99 degrees of freedom is a little wider than a normal: hence the tenth.
@@ -48,20 +77,55 @@ def test_vimco_is_unbiased_in_value_and_in_the_gradient_of_every_weight(latent):
 
 
 @pytest.mark.parametrize("latent", LATENTS, ids=lambda latent: latent.kind)
-def test_the_importance_weighted_value_does_not_depend_on_how_its_gradient_is_taken(latent):
-    model, inputs = vae(latent), bits(9)
-    values = [
-        importance_weighted_bound(
-            model,
-            inputs,
-            num_samples=5,
-            gradient=gradient,
-            relaxation_temperature=TAU,
-            generator=torch.Generator().manual_seed(3),
-        ).terms["iwae_5"]
-        for gradient in ("vimco", "straight_through")
-    ]
-    torch.testing.assert_close(*values)
+def test_the_exact_bound_of_two_samples_visits_every_pair_of_codes(latent):
+    model, inputs = vae(latent), bits(3)
+    objective = bound_of(model, inputs, estimator=Exact())
+    expected = torch.stack([exact_iwae_2(model, row[None]) for row in inputs])
+    torch.testing.assert_close(objective.terms["iwae_2"], expected.detach())
+    gradients = (of_every_weight(model, value) for value in (objective.loss, expected.mean()))
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("latent", LATENTS, ids=lambda latent: latent.kind)
+def test_every_discrete_estimator_measures_the_same_bound_of_several_samples(latent):
+    model, inputs = vae(latent), bits(1).expand(5_000, -1)
+    exact = exact_iwae_2(model, inputs[:1]).detach()
+    estimators = [estimator for estimator in fitting_estimators(latent) if estimator.is_discrete]
+    for estimator in estimators:
+        objective = bound_of(model, inputs, estimator=estimator)
+        bounds = objective.terms["iwae_2"]
+        # Where the bound of a row is exact, rounding is all there is.
+        allowed = standard_errors(FALSE_ALARM, len(estimators)) * bounds.std() / len(bounds) ** 0.5 + 1e-9
+        assert (bounds.mean() - exact).abs() <= allowed, estimator.name
+        assert of_every_weight(model, objective.loss).isfinite().all()
+
+
+@pytest.mark.parametrize("estimator", [StraightThrough(), StraightThroughGumbel(), ReinMax()], ids=lambda e: e.name)
+@pytest.mark.parametrize("latent", LATENTS, ids=lambda latent: latent.kind)
+def test_biased_estimators_point_along_the_gradient_of_the_bound_of_several_samples(latent, estimator):
+    model, inputs = vae(latent), bits(1)
+    encoder = list(model.encoder.parameters())
+
+    def of_the_encoder(value):
+        return torch.cat([part.flatten() for part in torch.autograd.grad(value, encoder)])
+
+    exact = of_the_encoder(exact_iwae_2(model, inputs))
+    estimate = of_the_encoder(bound_of(model, inputs.expand(50_000, -1), estimator=estimator).loss)
+    assert torch.cosine_similarity(exact, estimate, dim=0) > 0.5
+
+
+def configured(estimator, latent, **options):
+    return build_objective(ObjectiveConfig(num_importance_samples=8, **options), vae(latent), estimator)
+
+
+def test_relaxed_codes_are_refused_in_the_discrete_bound_of_several_samples():
+    with pytest.raises(ConfigError, match=r'"pathwise" needs kl = "relaxed".*any other estimator'):
+        configured(Pathwise(), LATENTS[0])
+
+
+def test_more_pairs_of_codes_than_can_be_enumerated_are_refused():
+    with pytest.raises(ConfigError, match="at most 65,536 can be enumerated"):
+        configured(Exact(), LATENTS[0])
 
 
 def relaxed(model, inputs, *, num_samples=1, prior_tau=TAU):
