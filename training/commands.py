@@ -43,6 +43,7 @@ def fit(config_file: Path | None, overrides: Sequence[str], folder: Path | None,
     config = threads.settled(config, dataset, device=device)
     trainer = Trainer(config, dataset, folder, device=device)
     runs.create(folder, config)
+    runs.remember_data(folder, dataset)
     return folder, _train(trainer, dataset.protocol("train"), device)
 
 
@@ -51,6 +52,7 @@ def resume(folder: Path, device_name: str) -> tuple[Path, bool]:
     config = runs.read_config(folder)
     device = choose_device(device_name)
     dataset = load(config.data)
+    runs.remember_data(folder, dataset)
     if config.training.num_threads == "auto":
         # Written down, so that it will be the same after another interruption.
         config = threads.settled(config, dataset, device=device)

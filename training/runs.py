@@ -1,5 +1,6 @@
 """A run on disk: its resolved configuration, its checkpoints, its log; and how to open it again."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from training.likelihoods import BernoulliLikelihood, GreyCrossEntropy, Likeliho
 from training.model import DiscreteVAE
 
 CONFIG_FILE = "config.toml"
+DATA_FILE = "data.json"
 _ROWS_AT_ONCE = 4_096
 
 
@@ -99,6 +101,36 @@ def write_config(folder: Path, run: RunConfig) -> None:
     temporary.replace(folder / CONFIG_FILE)
 
 
+def remember_data(folder: Path, dataset: Dataset) -> None:
+    """Write down which rows a run is about to be trained on, or raise RunError when it was begun on others."""
+    path = folder / DATA_FILE
+    if path.exists():
+        check_data(folder, dataset)
+        return
+    try:
+        path.write_text(json.dumps({"title": dataset.title, "sha256": dataset.sha256()}, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot write to the run folder {folder}: {error.strerror}") from error
+
+
+def check_data(folder: Path, dataset: Dataset) -> None:
+    """Raises RunError, naming the splits, when the rows are not those that the run was begun on."""
+    path = folder / DATA_FILE
+    try:
+        begun_on = json.loads(path.read_text(encoding="utf-8"))["sha256"]
+        there = dataset.sha256()
+        changed = [name for name, digest in there.items() if begun_on[name] != digest]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read as a run's record of its data; put it back, or remove it") from error
+    if changed:
+        raise RunError(
+            f"{folder} was begun on other data: the rows of {', '.join(changed)} in {dataset.title} have changed "
+            "since; give it the data of then, or start another run with --run"
+        )
+
+
 def read_config(folder: Path) -> RunConfig:
     """The resolved configuration of a run. Raises RunError when the folder is not one of a run."""
     if not (folder / CONFIG_FILE).is_file():
@@ -109,7 +141,10 @@ def read_config(folder: Path) -> RunConfig:
 
 
 def open_run(folder: Path, *, device: torch.device) -> TrainedRun:
-    """Open a run at its newest checkpoint, loading its data again. Raises RunError when there is no checkpoint."""
+    """Open a run at its newest checkpoint, loading its data again.
+
+    Raises RunError when there is no checkpoint, and when the data has changed since the run began.
+    """
     run = read_config(folder)
     paths = checkpoint.checkpoints(folder)
     if not paths:
@@ -118,6 +153,7 @@ def open_run(folder: Path, *, device: torch.device) -> TrainedRun:
         )
     newest = checkpoint.load(paths[-1], device=device)
     dataset = load(run.data)
+    check_data(folder, dataset)
     model = build_model(run, dataset).to(device)
     checkpoint.restore(model, newest, paths[-1])
     model.eval()

@@ -2,6 +2,7 @@ import json
 import shutil
 import signal
 
+import numpy as np
 import pytest
 from tiny_runs import digits, tiny_config
 
@@ -43,6 +44,43 @@ def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path):
     with pytest.raises(ConfigError, match="batch_size"):
         commands.fit(None, ["training.batch_size=100000"], tmp_path / "run", "cpu")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def of_an_array(tmp_path):
+    """A run on a file of 40 rows of 6 bits, and the file."""
+    file = tmp_path / "rows.npz"
+    rows = np.random.default_rng(0).integers(0, 2, (40, 6), dtype=np.uint8)
+    np.savez(file, train=rows, valid=rows[:8], test=rows[8:16])
+    overrides = ["training.num_steps=3", "training.batch_size=10", "network.hidden=[3]", "data.name=array"]
+    folder, _ = commands.fit(None, [*overrides, f"data.path={file}"], tmp_path / "run", "cpu")
+    return folder, file, rows
+
+
+def test_a_run_is_not_continued_measured_or_exported_on_other_rows_of_the_same_shape(of_an_array, tmp_path):
+    folder, file, rows = of_an_array
+    np.savez(file, train=1 - rows, valid=rows[:8], test=rows[8:16])
+    attempts = [
+        lambda: commands.resume(folder, "cpu"),
+        lambda: commands.evaluate_run(folder, "test", QUICK, "cpu"),
+        lambda: commands.export_run(folder, Repository(tmp_path / "models"), None, None),
+    ]
+    for attempt in attempts:
+        with pytest.raises(RunError, match=r"begun on other data: the rows of train in .* start another run"):
+            attempt()
+
+
+def test_the_same_rows_in_another_file_are_the_same_data(of_an_array):
+    folder, file, rows = of_an_array
+    np.savez_compressed(file, test=rows[8:16], valid=rows[:8], train=rows)
+    assert commands.resume(folder, "cpu") == (folder, True)
+
+
+def test_a_damaged_record_of_the_data_is_named(of_an_array):
+    folder, *_ = of_an_array
+    (folder / "data.json").write_text("{")
+    with pytest.raises(RunError, match=r"data\.json cannot be read"):
+        commands.resume(folder, "cpu")
 
 
 def test_training_leaves_the_signal_handlers_as_they_were(tmp_path):

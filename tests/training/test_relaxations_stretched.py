@@ -55,6 +55,19 @@ def test_exact_zeros_and_ones_have_their_closed_form_probabilities(name, tau):
         assert_probability(relaxed[:, 0, latent] == 1, one[latent])
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("tau", [0.2, 0.7, 1.5])
+def test_the_masses_at_zero_and_one_and_the_density_between_them_add_up_to_one(name, tau):
+    law, tau = posterior(name, PARAMETERS[name]), torch.tensor(tau, dtype=torch.float64)
+    # Between the logits that are stretched to 0 and to 1, the clamp changes nothing.
+    edge = np.log((1 - GAMMA) / -GAMMA)
+    logits, weights = (part * edge for part in np.polynomial.legendre.leggauss(400))
+    points = torch.from_numpy(logits)[:, None, None].expand(-1, 1, len(PARAMETERS[name]))
+    between = torch.from_numpy(weights) @ law.log_prob(points, tau)[:, 0].exp()
+    total = law.log_prob_of_zero(tau).exp()[0] + between + law.log_prob_of_one(tau).exp()[0]
+    np.testing.assert_allclose(total.numpy(), 1.0, rtol=1e-6)
+
+
 def test_the_probability_of_not_being_zero_is_that_of_the_l0_penalty():
     # Louizos, Welling and Kingma 2018: sigmoid(log alpha - beta log(-gamma / zeta)).
     log_alpha, beta = np.array(PARAMETERS["hard_concrete"]), 2 / 3
