@@ -51,7 +51,7 @@ def step_of(path: Path) -> int:
 def save(run: Path, checkpoint: Checkpoint, *, keep: int, milestones: Collection[int] = ()) -> Path:
     """Write a checkpoint in one rename, then remove all but the newest `keep` and those at the steps of `milestones`.
 
-    Raises RunError, with all kept.
+    That of step 0 stays too: only a run that began with the weights of another has one. Raises RunError, with all kept.
     """
     path = run / "checkpoints" / f"step-{checkpoint.step:09d}.pt"
     temporary = path.with_suffix(".partial")
@@ -66,7 +66,7 @@ def save(run: Path, checkpoint: Checkpoint, *, keep: int, milestones: Collection
             os.fsync(file.fileno())
         temporary.replace(path)
         for old in checkpoints(run)[:-keep]:
-            if step_of(old) not in milestones:
+            if step_of(old) not in {0, *milestones}:
                 old.unlink()
     except OSError as error:
         with suppress(OSError):

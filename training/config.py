@@ -50,7 +50,8 @@ class TrainingConfig:
 
     Of the checkpoints the newest `keep_checkpoints` stay, and those at the steps of `milestones`, which are saved
     whatever `checkpoint_every` is. `num_threads` "auto" is the fastest number of CPU threads, measured when a run is
-    created and written into its configuration.
+    created and written into its configuration. `start_from` is the folder of another run, whose newest weights this one
+    begins with.
 
     `precision` is that of the networks' layers; noise, losses and weights are float32 with either. `record` lets a GPU
     record the step once and replay it; `compile` compiles the loss and its gradient with `torch.compile`.
@@ -68,6 +69,7 @@ class TrainingConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     record: bool = True
     compile: bool = False
+    start_from: str | None = None
 
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):

@@ -59,6 +59,25 @@ def build_model(run: RunConfig, dataset: Dataset) -> DiscreteVAE:
     return model
 
 
+def start_from(model: DiscreteVAE, folder: Path) -> None:
+    """Give the model the newest weights of the run in this folder.
+
+    Raises RunError when there are none, or when they are those of another model.
+    """
+    read_config(folder)
+    paths = checkpoint.checkpoints(folder)
+    if not paths:
+        raise RunError(f"training.start_from: {folder} has no checkpoint yet; train it first")
+    newest = checkpoint.load(paths[-1], device=model.device)
+    try:
+        checkpoint.restore(model, newest, paths[-1])
+    except RunError as error:
+        raise RunError(
+            f"training.start_from: {paths[-1]} holds the weights of another model; expected a run with the same "
+            "latent, network, likelihood, prior and input shape"
+        ) from error
+
+
 def _check_data(likelihood: Likelihood, dataset: Dataset) -> None:
     """Raises ConfigError when a value of the data has no place in the likelihood."""
     if dataset.binarization != "none" or dataset.binary:
@@ -162,7 +181,7 @@ def open_run(folder: Path, *, device: torch.device) -> TrainedRun:
 
 def checkpointed_steps(folder: Path) -> list[int]:
     """Steps at which the run's model can be had: 0, before training, and those of its checkpoints."""
-    return [0, *(checkpoint.step_of(path) for path in checkpoint.checkpoints(folder))]
+    return sorted({0, *(checkpoint.step_of(path) for path in checkpoint.checkpoints(folder))})
 
 
 def models_at(run: TrainedRun, steps: Sequence[int]) -> Iterator[tuple[int, DiscreteVAE]]:
@@ -185,6 +204,6 @@ def _models_at(run: TrainedRun, steps: Sequence[int]) -> Iterator[tuple[int, Dis
     paths = {checkpoint.step_of(path): path for path in checkpoint.checkpoints(run.folder)}
     for step in steps:
         model = build_model(run.config, run.dataset).to(run.model.device)
-        if step > 0:
+        if step in paths:
             checkpoint.restore(model, checkpoint.load(paths[step], device=run.model.device), paths[step])
         yield step, model.eval()

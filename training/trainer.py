@@ -19,7 +19,7 @@ from training.errors import ConfigError, TrainingDiverged
 from training.objectives import bound_name, discrete_negative_elbo
 from training.recording import recorded, why_not_recorded
 from training.runlog import RunLog
-from training.runs import build_model
+from training.runs import build_model, start_from
 from training.step import StepProgram
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ class Trainer:
         settings = config.training
         torch.set_num_threads(1 if settings.num_threads == "auto" else settings.num_threads)
         self.model = build_model(config, dataset).to(device)
+        if settings.start_from is not None and not checkpoint.checkpoints(folder):
+            start_from(self.model, Path(settings.start_from))
         try:
             self._batches = TrainingBatches(
                 dataset,
@@ -88,6 +90,9 @@ class Trainer:
         TrainingDiverged when a term of the loss stops being finite.
         """
         settings = self.config.training
+        if settings.start_from is not None and self.step == 0 and not checkpoint.checkpoints(self._folder):
+            # From here on the run needs nothing of the other.
+            self._save()
         started = time.monotonic() - self._seconds
         with (
             RunLog(self._folder, step=self.step) as log,

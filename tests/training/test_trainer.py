@@ -1,4 +1,5 @@
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -19,11 +20,11 @@ from tiny_runs import (
     train,
 )
 
-from training import checkpoint
+from training import checkpoint, runs
 from training.batches import TrainingBatches
 from training.data import Dataset
 from training.data.splits import Split
-from training.errors import ConfigError, TrainingDiverged
+from training.errors import ConfigError, RunError, TrainingDiverged
 from training.runlog import METRICS_FILE, read_metrics
 from training.schedules import value
 from training.trainer import Trainer
@@ -41,6 +42,31 @@ def test_an_interrupted_run_ends_bit_for_bit_like_one_that_was_not(tmp_path, lat
     # Between the boundaries, twice in one logging window, and right on the boundaries of log, validation, checkpoint.
     train(settings, tmp_path / "pieces", interrupted_at=(7, 8, 13, 15, 18, 27, 29))
     assert_same_run(tmp_path / "whole", tmp_path / "pieces")
+
+
+def test_a_run_that_starts_from_another_begins_with_its_weights_and_needs_nothing_of_it_from_then_on(tmp_path):
+    runs.create(tmp_path / "first", tiny_config())
+    train(tiny_config(), tmp_path / "first")
+    weights = newest(tmp_path / "first").model
+    settings = tiny_config(start_from=str(tmp_path / "first"), seed=7)
+    whole = Trainer(settings, digits(), tmp_path / "whole", device=CPU)
+    assert_identical(whole.model.state_dict(), weights)
+    (tmp_path / "whole").mkdir()
+    whole.fit()
+    pieces = tmp_path / "pieces"
+    pieces.mkdir()
+    trainer = Trainer(settings, digits(), pieces, device=CPU)
+    trainer.fit(StopAt(trainer, 4))
+    shutil.rmtree(tmp_path / "first")
+    trainer = Trainer(settings, digits(), pieces, device=CPU)
+    trainer.resume()
+    assert trainer.step == 4
+    assert trainer.fit()
+    assert_same_run(tmp_path / "whole", pieces)
+    # The model before training is that of step 0, whatever else is still kept.
+    first, *_ = checkpoint.checkpoints(pieces)
+    assert checkpoint.step_of(first) == 0
+    assert_identical(checkpoint.load(first, device=CPU).model, weights)
 
 
 @pytest.mark.parametrize("name", ["adam", "radam", "sgd"])
@@ -81,6 +107,25 @@ def test_a_run_begun_on_another_kind_of_device_goes_on_with_other_noise_and_says
     assert "trained on cuda: a GPU so far: drawing other noise from here on" in caplog.text
     assert resumed.fit()
     assert_good(newest(tmp_path), 30)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (None, "is not the folder of a run"),
+        ({"num_steps": 0}, "has no checkpoint yet; train it first"),
+        ({"latent": CATEGORIES}, "holds the weights of another model; expected a run with the same latent"),
+    ],
+    ids=["nothing", "not-trained", "another-model"],
+)
+def test_a_run_that_cannot_start_from_another_says_what_it_expected(tmp_path, other, message):
+    if other is not None:
+        settings = tiny_config(other.get("latent", BITS))
+        runs.create(tmp_path / "other", settings)
+        if "num_steps" not in other:
+            train(settings, tmp_path / "other")
+    with pytest.raises(RunError, match=message):
+        Trainer(tiny_config(start_from=str(tmp_path / "other")), digits(), tmp_path / "run", device=CPU)
 
 
 def test_without_a_checkpoint_a_run_resumes_from_the_start(tmp_path):
