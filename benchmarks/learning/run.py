@@ -12,6 +12,7 @@ import json
 import logging
 import platform
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -32,9 +33,7 @@ def run_one(
     except RunError:
         if runs.read_config(folder) != resolved:
             raise
-    _, finished = commands.resume(folder, device)
-    if not finished:
-        sys.exit(130)
+    cpu_seconds = trained(folder, device)
     results = {}
     for split in splits:
         evaluation = commands.evaluate_run(
@@ -50,10 +49,30 @@ def run_one(
         "overrides": overrides,
         "num_steps": opened.step,
         "training_seconds": round(opened.seconds, 1),
+        "training_cpu_seconds": None if cpu_seconds is None else round(cpu_seconds, 1),
         "device": opened.device,
         "machine": machine(),
         "metrics": results,
     }
+
+
+def trained(folder: Path, device: str) -> float | None:
+    """Train to the last step; processor seconds of all threads, kept in the run, over every process that worked on it.
+
+    On a machine that is shared they say what the wall clock cannot. None for a run trained by something else.
+    """
+    path = folder / "cpu-seconds.json"
+    before = json.loads(path.read_text()) if path.exists() else None
+    newest = runs.checkpointed_steps(folder)[-1]
+    if newest == runs.read_config(folder).training.num_steps:
+        return before
+    started = time.process_time()
+    _, finished = commands.resume(folder, device)
+    total = None if newest > 0 and before is None else (before or 0.0) + time.process_time() - started
+    path.write_text(json.dumps(total))
+    if not finished:
+        sys.exit(130)
+    return total
 
 
 def machine() -> str:
