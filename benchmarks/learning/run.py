@@ -21,6 +21,8 @@ from training import commands, config, runs
 from training.errors import RunError
 from training.evaluation import EvaluationConfig
 
+CPU_SECONDS = "cpu-seconds.json"
+
 
 def run_one(
     path: Path, overrides: list[str], splits: list[str], importance_samples: tuple[int, ...], device: str
@@ -50,10 +52,29 @@ def run_one(
         "num_steps": opened.step,
         "training_seconds": round(opened.seconds, 1),
         "training_cpu_seconds": None if cpu_seconds is None else round(cpu_seconds, 1),
+        "earlier_stages": earlier_stages(folder),
         "device": opened.device,
         "machine": machine(),
         "metrics": results,
     }
+
+
+def earlier_stages(folder: Path) -> list[dict]:
+    """What the runs cost that this one began from, the first of them first."""
+    start = runs.read_config(folder).training.start_from
+    if start is None:
+        return []
+    opened = runs.open_run(Path(start), device=torch.device("cpu"))
+    path = opened.folder / CPU_SECONDS
+    return [
+        *earlier_stages(opened.folder),
+        {
+            "name": opened.config.name,
+            "num_steps": opened.step,
+            "training_seconds": round(opened.seconds, 1),
+            "training_cpu_seconds": json.loads(path.read_text()) if path.exists() else None,
+        },
+    ]
 
 
 def trained(folder: Path, device: str) -> float | None:
@@ -61,7 +82,7 @@ def trained(folder: Path, device: str) -> float | None:
 
     On a machine that is shared they say what the wall clock cannot. None for a run trained by something else.
     """
-    path = folder / "cpu-seconds.json"
+    path = folder / CPU_SECONDS
     before = json.loads(path.read_text()) if path.exists() else None
     newest = runs.checkpointed_steps(folder)[-1]
     if newest == runs.read_config(folder).training.num_steps:
