@@ -1,17 +1,19 @@
 """Whether what a document shows is what its command printed.
 
 Three dots stand for anything: within a line of text, as a line for any number of lines, in JSON as a string for any
-value, and as the last of a list for the rest of it. Spaces of text may be fewer or more.
+value, as the last of a list for the rest of it, and as a key for all other keys. Spaces of text may be fewer or more.
 """
 
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from document_blocks import Block
 
 _JSON_TOLERANCE = 1e-4
+_DOTS = "..."
 _NUMBER = r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _TOKEN = re.compile(rf"(?P<dots>\.\.\.)|(?P<space>\s+)|(?P<number>(?<![\w.]){_NUMBER}(?![\w]))|(?P<other>.)", re.DOTALL)
 
@@ -25,24 +27,43 @@ def assert_shown(shown: Block, printed: str) -> None:
 
 
 def _assert_same_text(shown: Block, printed: str) -> None:
-    tolerance = shown.tolerance
-    numbers = []
+    both = f"{shown} shows\n{shown.content}\nand what was printed is\n{printed}"
+    lines = iter(printed.strip().splitlines())
+    may_skip = False
+    for expected in shown.content.strip().splitlines():
+        if expected.strip() == _DOTS:
+            may_skip = True
+            continue
+        pattern = _pattern(expected, with_numbers=shown.tolerance is not None)
+        found = next((match for line in lines if (match := pattern.fullmatch(line.strip())) or not may_skip), None)
+        assert found, f"no line is {expected!r}: {both}"
+        _assert_near(expected, found.groups(), shown.tolerance, both)
+        may_skip = False
+    assert may_skip or next(lines, None) is None, f"there is more: {both}"
+
+
+def _pattern(line: str, *, with_numbers: bool) -> re.Pattern[str]:
+    """What a printed line must be; a group for each number, if numbers may be off."""
     pattern = ""
-    for token in _TOKEN.finditer(shown.content.strip()):
+    for token in _TOKEN.finditer(line.strip()):
         if token["dots"]:
-            pattern += ".*?"
+            pattern += ".*"
         elif token["space"]:
-            pattern += r"\s+" if pattern[-3:] != ".*?" else r"\s*"
-        elif token["number"] and tolerance is not None:
-            numbers.append(token["number"])
+            pattern += r"\s*" if pattern.endswith(".*") else r"\s+"
+        elif token["number"] and with_numbers:
             pattern += f"({_NUMBER})"
         else:
             pattern += re.escape(token[0])
-    found = re.fullmatch(pattern, printed.strip(), re.DOTALL)
-    assert found, f"{shown} shows\n{shown.content}\nand what was printed is\n{printed}"
-    for expected, got in zip(numbers, found.groups(), strict=True):
-        near = math.isclose(_value(expected), _value(got), rel_tol=tolerance or 0.0, abs_tol=1e-9)
-        assert near, f"{shown} shows {expected}, and {got} was printed:\n{printed}"
+    return re.compile(pattern)
+
+
+def _assert_near(line: str, got: Sequence[str], tolerance: float | None, both: str) -> None:
+    if tolerance is None:
+        return
+    expected = [token["number"] for token in _TOKEN.finditer(line.strip()) if token["number"]]
+    for wanted, number in zip(expected, got, strict=True):
+        is_near = math.isclose(_value(wanted), _value(number), rel_tol=tolerance)
+        assert is_near, f"{number} was printed for {wanted}: {both}"
 
 
 def _value(number: str) -> float:
@@ -54,6 +75,9 @@ def _assert_same_json(shown: Any, real: Any, where: str) -> None:
         return
     assert type(shown) is type(real), where
     if isinstance(shown, dict):
+        if "..." in shown:
+            shown = {key: value for key, value in shown.items() if key != "..."}
+            real = {key: real[key] for key in shown.keys() & real.keys()}
         assert shown.keys() == real.keys(), where
         for key in shown:
             _assert_same_json(shown[key], real[key], f"{where}: {key}")

@@ -20,7 +20,7 @@ from service_process import START_SECONDS, STOP_SECONDS, free_port
 
 ADDRESSES = ("localhost:8000", "127.0.0.1:8000")
 """Where documents say that the service is."""
-COMMAND_SECONDS = 120
+COMMAND_SECONDS = 300
 
 
 class Reader:

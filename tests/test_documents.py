@@ -213,3 +213,7 @@ def test_json_is_as_shown_but_for_what_is_left_out_and_the_last_places_of_number
         assert_shown(shown, '{"a": [2, 2, 3], "b": 0.5, "c": null}')
     with pytest.raises(AssertionError):
         assert_shown(shown, '{"a": [1], "b": 0.501, "c": null}')
+    some = shown_as('{"a": 1, "...": "..."}', tmp_path, "json")
+    assert_shown(some, '{"a": 1, "b": 2}')
+    with pytest.raises(AssertionError):
+        assert_shown(some, '{"b": 2}')
