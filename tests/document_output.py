@@ -47,7 +47,7 @@ def _pattern(line: str, *, with_numbers: bool) -> re.Pattern[str]:
     pattern = ""
     for token in _TOKEN.finditer(line.strip()):
         if token["dots"]:
-            pattern += ".*"
+            pattern = pattern.removesuffix(r"\s+") + ".*"
         elif token["space"]:
             pattern += r"\s*" if pattern.endswith(".*") else r"\s+"
         elif token["number"] and with_numbers:

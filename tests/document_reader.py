@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ class Reader:
         for entry in ROOT.iterdir():
             if entry.name in _READ_ONLY:
                 (folder / entry.name).symlink_to(entry)
+        self._programs = folder / ".programs"
+        _install_programs(self._programs)
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +90,7 @@ class Reader:
             "CUDA_VISIBLE_DEVICES": "",  # numbers that are shown were printed by a CPU
             "LATENT_CODES_PORT": str(self._port),
             "OMP_NUM_THREADS": "1",
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]]),
+            "PATH": os.pathsep.join([str(self._programs), str(Path(sys.executable).parent), kept["PATH"]]),
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")]),
         }
 
@@ -139,3 +142,14 @@ class Reader:
 
 _READ_ONLY = {"benchmarks", "client", "docs", "models", "samples", "service", "training", "Makefile", "pyproject.toml"}
 """What of the clone a page may use. What it writes lies beside."""
+
+
+def _install_programs(folder: Path) -> None:
+    """The programs of the project, those of this tree whatever the environment has installed."""
+    folder.mkdir()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for name, place in project.get("scripts", {}).items():
+        module, function = place.split(":")
+        program = folder / name
+        program.write_text(f"#!{sys.executable}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+        program.chmod(0o755)
