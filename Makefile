@@ -13,7 +13,7 @@ TORCHLESS_ENV := .venv-torchless
 LOCK_ENV := .venv-lock
 PROJECT := pyproject.toml client/pyproject.toml
 
-.PHONY: serve test test-all test-torchless lint format docs train-env lock clean help
+.PHONY: serve test test-all test-torchless lint format docs browser screenshots train-env lock clean help
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -47,6 +47,12 @@ format: $(TEST_ENV)/.installed  ## Format the code
 docs: $(TEST_ENV)/.installed  ## Build the documents into build/docs/index.html; a warning is an error
 	$(TEST_ENV)/bin/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 
+browser: $(TEST_ENV)/.installed  ## Find the Chromium that tests of the playground drive, or get one; without it they are skipped
+	$(TEST_ENV)/bin/python tests/browser/chromium.py
+
+screenshots: browser  ## Take the pictures of the playground that the documents show
+	PYTHONPATH=tests:tests/browser $(TEST_ENV)/bin/python tests/browser/screenshots.py
+
 train-env: $(TEST_ENV)/.installed  ## Make the environment that `python -m training` runs in
 
 # For every platform and every Python from 3.11 on, without the address of the index they came from.
@@ -66,7 +72,7 @@ clean:  ## Remove the environments and caches
 
 # What each environment holds, as arguments of pip.
 $(SERVE_ENV)/.installed: CONTENT = --editable '.[serve,$(RUNTIME)]'
-$(TEST_ENV)/.installed: CONTENT = --editable '.[serve,cpu,train,cli,bulk]' --editable ./client --group docs --group lint --group test --group test-training --group test-deployment
+$(TEST_ENV)/.installed: CONTENT = --editable '.[serve,cpu,train,cli,bulk]' --editable ./client --group docs --group lint --group test --group test-training --group test-browser --group test-deployment
 $(TORCHLESS_ENV)/.installed: CONTENT = --editable '.[serve,cpu,cli]' --editable ./client --group test
 $(LOCK_ENV)/.installed: CONTENT = --group lock
 

@@ -8,7 +8,6 @@ import anyio
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
-from starlette.responses import RedirectResponse
 
 from service import openapi, problems
 from service.catalog import Catalog
@@ -18,7 +17,7 @@ from service.live_models import LiveModels
 from service.model_control import ModelControl
 from service.parts import Parts
 from service.process.membership import Membership
-from service.routes import codes, health, models, open_inference
+from service.routes import codes, health, models, open_inference, playground
 from service.settings import Settings
 
 DESCRIPTION = """
@@ -66,12 +65,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None, membership: M
     )
     app.state.parts = parts
     problems.install(app)
-    for router in (codes.router(), models.router(), health.router(), open_inference.router()):
+    for router in (playground.router(), codes.router(), models.router(), health.router(), open_inference.router()):
         app.include_router(router)
-    app.add_api_route("/", _to_docs, include_in_schema=False)
     openapi.describe(app, live_models)
     return app
-
-
-async def _to_docs() -> RedirectResponse:
-    return RedirectResponse("docs")

@@ -257,10 +257,6 @@ def test_the_documentation_page_needs_no_other_server(client: httpx.Client) -> N
     assert "/openapi.json" in page.text
 
 
-def test_the_root_leads_to_the_documentation(client: httpx.Client) -> None:
-    assert client.get("/", follow_redirects=True).url.path == "/docs"
-
-
 def test_the_examples_of_a_model_are_the_inputs_that_it_was_published_with(client: httpx.Client) -> None:
     for model in TINY_MODELS:
         for at in ("", "/versions/1"):
