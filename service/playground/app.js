@@ -17,6 +17,8 @@ import { mountTheme } from "./theme.js";
 /** @typedef {import("./types.js").Posterior} Posterior */
 
 const KEY_IN_TAB = "latent-codes-api-key";
+/** How long the page says that it has copied. */
+const COPIED_MS = 2500;
 
 /** What the sections share. */
 export class Page {
@@ -26,6 +28,8 @@ export class Page {
   #themeListeners = [];
   /** @type {Loaded | null} */
   #ofInput = null;
+  /** @type {Map<HTMLElement, number>} */
+  #copiedTimers = new Map();
 
   /** @param {string} id @returns {HTMLElement} */
   element = (id) => {
@@ -85,8 +89,8 @@ export class Page {
     for (const listener of this.#themeListeners) listener();
   }
 
-  /** @param {string} text @param {HTMLElement} [status] */
-  async copy(text, status = this.element("copied")) {
+  /** @param {string} text @param {HTMLElement} status  where to say so, near what was pressed */
+  async copy(text, status) {
     let done = true;
     try {
       await navigator.clipboard.writeText(text);
@@ -95,7 +99,8 @@ export class Page {
       done = copiedBySelection(text);
     }
     status.textContent = done ? "Copied." : "This browser does not let the page copy; select the text instead.";
-    setTimeout(() => (status.textContent = ""), 2500);
+    clearTimeout(this.#copiedTimers.get(status));
+    this.#copiedTimers.set(status, setTimeout(() => (status.textContent = ""), COPIED_MS));
   }
 }
 
@@ -139,6 +144,7 @@ async function chooseModel(page, name) {
   page.element("model-summary").textContent = `${size} to ${symbols} · version ${model.version}`;
   page.element("lead-code").textContent = symbols;
   page.element("main").setAttribute("aria-busy", "false");
+  history.replaceState(null, "", `?${new URLSearchParams({ model: name })}`);
   // First everything fits itself to the model, then there is something to show.
   page.store.set({ model, input: null, loaded: null, code: [], output: [], undo: [] });
   page.store.set({ examples });

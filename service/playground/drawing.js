@@ -107,7 +107,7 @@ export class DrawingPad {
     const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
     this.#draw(context, width, height, this.centres ? centred(this.#strokes, width, height) : this.#strokes);
     const { data } = context.getImageData(0, 0, width, height);
-    const channels = input.image?.mode === "RGB" ? [0, 1, 2] : [0];
+    const channels = input.shape[2] === 3 ? [0, 1, 2] : [0];
     const inverts = input.image?.invert ?? false;
     /** @type {Values} */
     const values = [];

@@ -193,8 +193,13 @@ function sentence({ model, latent, category, value, probability, margin, changed
   const name = isBinary ? `Bit ${latent + 1} is ${value}` : `Latent ${latent + 1}, category ${isOn ? value : category}`;
   const chosen = isBinary ? "" : isOn ? ", chosen" : "";
   const thought = probability === null ? "" : `; probability${isBinary ? " of 1" : ""} ${percent(probability)}`;
-  const firm = margin === undefined || (!isBinary && !isOn) ? "" : margin < UNSURE_MARGIN ? ", unsure" : ", firm";
+  const firm = margin === undefined || (!isBinary && !isOn) ? "" : firmness(margin);
   return `${name}${chosen}${thought}${firm}${changed && (isBinary || isOn) ? ", changed by you" : ""}.`;
+}
+
+/** @param {number} margin */
+function firmness(margin) {
+  return `, ${margin < UNSURE_MARGIN ? "unsure" : "firm"} (margin ${margin.toFixed(1)})`;
 }
 
 /** @param {number} probability */

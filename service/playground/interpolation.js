@@ -34,14 +34,13 @@ export function order(latents, from, to, changed) {
   const gain = changed.map((output) => output.reduce((sum, value, index) => sum + (value - from[index]) * way[index], 0));
   const pace = gain.reduce((sum, one) => sum + one, 0) / latents.length;
   const left = latents.map((_, index) => index);
+  /** @type {number[]} */
   const ordered = [];
   let gone = 0;
   while (left.length > 0) {
-    const due = pace * (ordered.length + 1);
-    const next = left.reduce((best, index) =>
-      Math.abs(gone + gain[index] - due) < Math.abs(gone + gain[best] - due) ? index : best,
-    );
-    left.splice(left.indexOf(next), 1);
+    const missing = pace * (ordered.length + 1) - gone;
+    const distances = left.map((index) => Math.abs(gain[index] - missing));
+    const [next] = left.splice(distances.indexOf(Math.min(...distances)), 1);
     gone += gain[next];
     ordered.push(latents[next]);
   }

@@ -23,10 +23,11 @@ export class Store {
    * @param {Partial<State>} changes
    */
   set(changes) {
-    const changed = Object.keys(changes).filter((name) => this.#state[name] !== changes[name]);
+    const names = /** @type {(keyof State)[]} */ (Object.keys(changes));
+    const changed = names.filter((name) => this.#state[name] !== changes[name]);
     this.#state = { ...this.#state, ...changes };
-    for (const { names, listener } of this.#listeners) {
-      if (names.some((name) => changed.includes(name))) listener(this.#state);
+    for (const watch of this.#listeners) {
+      if (watch.names.some((name) => changed.includes(name))) watch.listener(this.#state);
     }
   }
 

@@ -125,9 +125,12 @@ class Playground:
         """What the page copies."""
         self.page.select_option("#snippet-subject", subject)
         self.page.check(f"[name=language][value={language}]", force=True)
+        self.page.evaluate("navigator.clipboard.writeText('')")
         self.page.click("#copy-snippet")
-        self.page.wait_for_selector("#copied:has-text('Copied')")
-        return self.page.evaluate("navigator.clipboard.readText()")
+        while not (copied := self.page.evaluate("navigator.clipboard.readText()")):
+            self.page.wait_for_timeout(20)
+        assert isinstance(copied, str)
+        return copied
 
     def post(self, model: str, operation: str, **body: Any) -> Any:
         """What the service itself says."""

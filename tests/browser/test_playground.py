@@ -565,6 +565,15 @@ def test_every_control_and_picture_has_a_name_for_those_who_cannot_see_it(playgr
     assert playground.page.locator("#grid > [role=row] > [role=gridcell][aria-label^='Bit']").count() == 64
 
 
+def test_copying_is_confirmed(playground: Playground) -> None:
+    playground.open()
+    for _ in range(2):
+        playground.page.click("#copy-code")
+        playground.page.wait_for_selector("#code-copied:has-text('Copied.')")
+    assert playground.page.evaluate("navigator.clipboard.readText()") == playground.code()
+    playground.page.wait_for_selector("#code-copied:has-text('Copied.')", state="hidden")
+
+
 @pytest.mark.parametrize(("scheme", "is_dark"), [("light", False), ("dark", True)])
 def test_colours_follow_the_system_until_they_are_chosen(
     new_playground: Callable[..., Playground], scheme: str, is_dark: bool

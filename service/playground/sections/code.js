@@ -74,7 +74,7 @@ export function mountCode(page) {
     const { loaded } = store.state;
     if (loaded) page.load(loaded);
   });
-  element("copy-code").addEventListener("click", () => void page.copy(text.value));
+  element("copy-code").addEventListener("click", () => void page.copy(text.value, element("code-copied")));
   element("code-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const { model } = store.state;

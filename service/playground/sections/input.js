@@ -125,7 +125,7 @@ export function mountInput(page) {
     element("picture-tools").hidden = !isImage;
     element("number-tools").hidden = isImage;
     element("input-title").textContent = isImage ? "Picture" : "Input";
-    element("ink-label").hidden = model.input.image?.mode !== "RGB";
+    element("ink-label").hidden = imageShape(model.input)?.channels !== 3;
     if (isImage) {
       pad.prepare(model.input);
       ink.value = pad.ink;
@@ -152,7 +152,8 @@ export function mountInput(page) {
         return button;
       }),
     );
-    if (!imageShape(model.input) || model.input.image?.mode === "RGB") {
+    if (imageShape(model.input)?.channels !== 1) {
+      // A drawn seven tells little of a model of numbers, or of photographs.
       const button = /** @type {HTMLButtonElement | null} */ (element("examples").firstElementChild);
       if (button) return button.click();
     }

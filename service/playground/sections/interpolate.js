@@ -13,6 +13,8 @@ import { Strip } from "./strip.js";
 /** @typedef {import("../types.js").Model} Model */
 
 const MOST_STOPS = 65;
+/** Outputs of more values, all single changes together, are not asked for: the order is then that of the latents. */
+const MOST_VALUES = 1_000_000;
 const RELAXED_STOPS = 17;
 const SHOWN_STOPS = 9;
 
@@ -77,8 +79,10 @@ export function mountInterpolate(page) {
   /** @param {Model} model @param {Loaded} from @param {Loaded} to @returns {Promise<Frame[]>} */
   async function byFlips(model, from, to) {
     const latents = differences(from.code, to.code);
-    const changed = latents.length ? await api.decode(model, { codes: singleChanges(from.code, to.code) }) : [];
-    const stops = flipPath(from.code, to.code, order(latents, from.output, to.output, changed), model, MOST_STOPS);
+    const isCheap = latents.length * from.output.length <= MOST_VALUES;
+    const changed = isCheap && latents.length ? await api.decode(model, { codes: singleChanges(from.code, to.code) }) : [];
+    const ordered = changed.length ? order(latents, from.output, to.output, changed) : latents;
+    const stops = flipPath(from.code, to.code, ordered, model, MOST_STOPS);
     const outputs = await api.decode(model, { codes: stops.map((stop) => stop.code) });
     return stops.map((stop, index) => ({ ...stop, output: outputs[index] }));
   }
