@@ -69,11 +69,16 @@ def router() -> APIRouter:
         return Response(playground.contents[PAGE], headers=headers, media_type=MEDIA_TYPES[".html"])
 
     async def file(digest: str, path: str) -> Response:
-        """A script, a style or a picture of the page."""
+        """A script, a style or a picture of the page.
+
+        Under another digest too, and then not kept: while workers are replaced, the page may come from one release and
+        this request go to another.
+        """
         content = playground.contents.get(path)
-        if content is None or path == PAGE or digest != playground.digest:
+        if content is None or path == PAGE:
             raise HTTPException(404)
-        headers = SECURITY_HEADERS | {"Cache-Control": _KEPT_FOR_A_YEAR}
+        kept = _KEPT_FOR_A_YEAR if digest == playground.digest else _NOT_KEPT
+        headers = SECURITY_HEADERS | {"Cache-Control": kept}
         return Response(content, headers=headers, media_type=MEDIA_TYPES[PurePosixPath(path).suffix])
 
     routes = APIRouter(include_in_schema=False)
