@@ -17,6 +17,8 @@ PAGES = [
     README,
     DOCS / "open-inference.md",
     DOCS / "choosing.md",
+    DOCS / "cli.md",
+    DOCS / "code-files.md",
     DOCS / "contributing.md",
     DOCS / "manifest.md",
     DOCS / "rest.md",
