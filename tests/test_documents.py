@@ -21,7 +21,9 @@ PAGES = [
     DOCS / "code-files.md",
     DOCS / "contributing.md",
     DOCS / "manifest.md",
+    DOCS / "model-repository.md",
     DOCS / "rest.md",
+    DOCS / "training.md",
 ]
 """Those read here, beside a service of the shipped models; blocks that train are run in `end_to_end`."""
 READ_ELSEWHERE = [ROOT / "client" / "README.md"]
