@@ -4,15 +4,10 @@
 
 /** The service answered, and not with what was asked for. The message is for people. */
 export class Refused extends Error {
-  /**
-   * @param {number} status
-   * @param {string} message
-   * @param {number | null} retryAfterSeconds
-   */
-  constructor(status, message, retryAfterSeconds = null) {
+  /** @param {number} status @param {string} message */
+  constructor(status, message) {
     super(message);
     this.status = status;
-    this.retryAfterSeconds = retryAfterSeconds;
   }
 
   get needsKey() {
@@ -95,13 +90,14 @@ export function flattened(nested) {
 
 /** @param {Response} reply @returns {Promise<Refused>} */
 async function refusal(reply) {
-  const retryAfter = Number(reply.headers.get("Retry-After")) || null;
+  const seconds = Number(reply.headers.get("Retry-After"));
+  const again = seconds > 0 ? ` Try again in ${seconds} ${seconds === 1 ? "second" : "seconds"}.` : "";
   try {
     const problem = await reply.json();
     const what = problem.detail ? `${problem.title}: ${problem.detail}` : problem.title;
-    if (what) return new Refused(reply.status, `${what}.`, retryAfter);
+    if (what) return new Refused(reply.status, `${what}.${again}`);
   } catch {
     // Not a problem of ours: a proxy may stand before the service.
   }
-  return new Refused(reply.status, `The service answered with ${reply.status} ${reply.statusText}.`, retryAfter);
+  return new Refused(reply.status, `The service answered with ${reply.status} ${reply.statusText}.${again}`);
 }

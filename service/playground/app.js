@@ -142,12 +142,22 @@ async function chooseModel(page, name) {
   const symbols =
     model.kind === "binary" ? `${model.num_latents} bits` : `${model.num_latents} symbols of ${model.num_categories} categories`;
   page.element("model-summary").textContent = `${size} to ${symbols} · version ${model.version}`;
-  page.element("lead-code").textContent = symbols;
+  lead(page, model, symbols);
   page.element("main").setAttribute("aria-busy", "false");
   history.replaceState(null, "", `?${new URLSearchParams({ model: name })}`);
   // First everything fits itself to the model, then there is something to show.
   page.store.set({ model, input: null, loaded: null, code: [], output: [], undo: [] });
   page.store.set({ examples });
+}
+
+/** The sentences at the top, for pictures and for numbers. @param {Page} page @param {Model} model @param {string} symbols */
+function lead(page, model, symbols) {
+  const isImage = imageShape(model.input) !== null;
+  const change = model.kind === "binary" ? "flip a bit" : "choose another category";
+  page.element("lead-input").textContent = isImage ? "A picture becomes" : "Numbers become";
+  page.element("lead-code").textContent = symbols;
+  page.element("lead-output").textContent = isImage ? "a picture" : "numbers";
+  page.element("lead-advice").textContent = `${isImage ? "Draw something" : "Change some"}, then ${change} and see what it meant.`;
 }
 
 function start() {

@@ -51,7 +51,7 @@ export class DrawingPad {
   constructor(canvas, onChange) {
     this.#canvas = canvas;
     this.#onChange = onChange;
-    canvas.addEventListener("pointerdown", (event) => this.#begin(event));
+    canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.#extend(event));
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (this.#current = null));
     canvas.addEventListener("keydown", (event) => this.#key(event));
@@ -120,8 +120,8 @@ export class DrawingPad {
     return values;
   }
 
-  /** @param {PointerEvent} event */
-  #begin(event) {
+  /** Begin a stroke where the pointer is. @param {PointerEvent} event */
+  begin(event) {
     if (event.button !== 0) return;
     event.preventDefault();
     this.#canvas.focus({ preventScroll: true });

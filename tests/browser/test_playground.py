@@ -417,6 +417,26 @@ def test_a_file_is_converted_by_the_service_and_the_page_says_how(playground: Pl
     assert playground.text("#input-source") == "your file"
 
 
+def test_drawing_on_a_picture_that_was_chosen_begins_a_drawing(playground: Playground) -> None:
+    playground.open()
+    playground.page.locator("#examples button").first.click()
+    playground.settle()
+    assert playground.page.locator("#pad").is_hidden()
+    playground.page.uncheck("#centre")
+    playground.page.locator("#examples button").first.click()
+    box = playground.page.locator("#upload-preview").bounding_box()
+    assert box is not None
+    playground.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.3 * box["height"])
+    playground.page.mouse.down()
+    playground.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.7 * box["height"], steps=4)
+    playground.page.mouse.up()
+    playground.settle()
+    assert playground.page.locator("#pad").is_visible()
+    seen = np.array(playground.pixels("#seen"))[..., 0]
+    assert seen[14, 14] > 200
+    assert seen[:, :10].max() == seen[:, 18:].max() == 0
+
+
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_a_picture_can_be_dropped_and_pasted(playground: Playground, way: str) -> None:
     playground.open()
@@ -476,11 +496,14 @@ def test_what_the_service_refuses_is_said_in_its_words(playground: Playground) -
     playground.expected_problems.append("error: Failed to load resource: the server responded with a status of 503")
     title, detail = "More requests wait than the service can answer soon", "expected at most 64 rows waiting"
     playground.page.route(
-        "**/decode", lambda route: route.fulfill(status=503, json={"title": title, "status": 503, "detail": detail})
+        "**/decode",
+        lambda route: route.fulfill(
+            status=503, headers={"Retry-After": "2"}, json={"title": title, "status": 503, "detail": detail}
+        ),
     )
     playground.cell(0).click()
     playground.page.wait_for_selector("#problem:visible")
-    assert playground.text("#problem-text") == f"{title}: {detail}."
+    assert playground.text("#problem-text") == f"{title}: {detail}. Try again in 2 seconds."
 
 
 def test_a_service_that_is_gone_is_said_to_be(playground: Playground) -> None:

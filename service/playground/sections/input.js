@@ -36,6 +36,12 @@ export function mountInput(page) {
     element("pad").hidden = !isPad;
   }
 
+  // Whoever draws on a picture that was chosen wants to draw, on an empty pad.
+  preview.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    pad.clear();
+    pad.begin(event);
+  });
   element("undo").addEventListener("click", () => pad.undo());
   element("clear").addEventListener("click", () => pad.clear());
   centre.addEventListener("change", () => {
