@@ -2,9 +2,11 @@
 
 The only module of the contract that needs Pillow, which comes with the extras `serve` and `train`.
 
-An image is turned upright as its EXIF orientation says; transparent pixels are laid over white; of 16 bits the upper 8
-remain, rounded; then it is converted to the manifest's mode, resized bilinearly to its height and width (the aspect
-ratio is not kept), and inverted if the manifest says so. A pixel p becomes minimum + p / 255 (maximum - minimum).
+An image is turned upright as its EXIF orientation says; transparent pixels are laid over white; of 16 bits a channel
+the upper 8 remain (rounded where it is grey, cut off by Pillow where it is colour); palettes, CMYK and YCbCr become RGB
+as Pillow converts them, colour profiles are ignored; then it is converted to the manifest's mode (grey with the weights
+of ITU-R 601), resized bilinearly to its height and width (the aspect ratio is not kept), and inverted if the manifest
+says so. A pixel p becomes minimum + p / 255 (maximum - minimum).
 """
 
 from typing import Literal, NamedTuple

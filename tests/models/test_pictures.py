@@ -1,6 +1,8 @@
 """Images to rows and back: what comes of colour, transparency, depth, orientation and size, and what is said of it."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -143,3 +145,20 @@ def test_a_model_without_a_rule_for_images_takes_none() -> None:
     spec = InputSpec(shape=(10,), minimum=0, maximum=1)
     with pytest.raises(ValueError, match="does not say how an image becomes an input"):
         to_row(Image.fromarray(GREY), spec)
+
+
+def test_of_sixteen_bits_of_colour_the_upper_eight_remain() -> None:
+    wide = RNG.integers(0, 65536, (6, 4, 3)).astype(">u2")
+    row = to_row(Image.open(io.BytesIO(png_of_sixteen_bits(wide))), spec_of("RGB", 6, 4))
+    np.testing.assert_array_equal(row.values, (wide >> 8).astype(np.uint8) / np.float32(255))
+
+
+def png_of_sixteen_bits(pixels: np.ndarray) -> bytes:
+    """A colour PNG, which Pillow can read but not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in pixels))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
