@@ -1,7 +1,6 @@
 """The playground as a person uses it, in a real browser: what is on the screen is what the service says."""
 
 import base64
-import io
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import MODELS, Playground, body_of
+from image_files import file_of
 from PIL import Image
 
 from models import codes as code_layouts
@@ -392,15 +392,9 @@ def test_numbers_are_typed_and_shown_as_bars(playground: Playground) -> None:
     playground.page.wait_for_selector("#problem-text:has-text('a finite number from 0 to 1')")
 
 
-def png(pixels: np.ndarray, file_format: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, file_format, **options)
-    return buffer.getvalue()
-
-
 def test_a_file_is_converted_by_the_service_and_the_page_says_how(playground: Playground) -> None:
     playground.open()
-    content = png(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8))
+    content = file_of(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8))
     playground.page.set_input_files("#file", {"name": "noise.png", "mimeType": "image/png", "buffer": content})
     playground.settle()
     expected = playground.post(
@@ -440,7 +434,7 @@ def test_drawing_on_a_picture_that_was_chosen_begins_a_drawing(playground: Playg
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_a_picture_can_be_dropped_and_pasted(playground: Playground, way: str) -> None:
     playground.open()
-    content = png(np.full((28, 28), 90, np.uint8))
+    content = file_of(np.full((28, 28), 90, np.uint8))
     playground.page.evaluate(
         """([way, content]) => {
             const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
@@ -461,19 +455,13 @@ def test_a_picture_can_be_dropped_and_pasted(playground: Playground, way: str) -
 FRAMES = [Image.new("L", (4, 4), level) for level in (0, 255)]
 
 
-def animated() -> bytes:
-    buffer = io.BytesIO()
-    FRAMES[0].save(buffer, "PNG", save_all=True, append_images=FRAMES[1:])
-    return buffer.getvalue()
-
-
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
         ("empty.png", b"", "received no bytes at all"),
-        ("holiday.png", png(np.zeros((4, 4), np.uint8), "GIF"), "received a GIF image"),
-        ("broken.jpg", png(np.zeros((64, 64), np.uint8), "JPEG")[:200], "a JPEG file that cannot be decoded"),
-        ("moving.png", animated(), "an animated PNG of 2 frames"),
+        ("holiday.png", file_of(np.zeros((4, 4), np.uint8), "GIF"), "received a GIF image"),
+        ("broken.jpg", file_of(np.zeros((64, 64), np.uint8), "JPEG")[:200], "a JPEG file that cannot be decoded"),
+        ("moving.png", file_of(FRAMES[0], save_all=True, append_images=FRAMES[1:]), "an animated PNG of 2 frames"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_in_words(

@@ -1,11 +1,10 @@
 """Images to rows and back: what comes of colour, transparency, depth, orientation and size, and what is said of it."""
 
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
+from image_files import png_of_sixteen_bits
 from models_of_images import spec_of
 from PIL import Image
 
@@ -151,14 +150,3 @@ def test_of_sixteen_bits_of_colour_the_upper_eight_remain() -> None:
     wide = RNG.integers(0, 65536, (6, 4, 3)).astype(">u2")
     row = to_row(Image.open(io.BytesIO(png_of_sixteen_bits(wide))), spec_of("RGB", 6, 4))
     np.testing.assert_array_equal(row.values, (wide >> 8).astype(np.uint8) / np.float32(255))
-
-
-def png_of_sixteen_bits(pixels: np.ndarray) -> bytes:
-    """A colour PNG, which Pillow can read but not write."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
-    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in pixels))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")

@@ -3,11 +3,13 @@
 import base64
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from image_files import bomb, file_of
 from PIL import Image
 from service_process import ServiceProcess
 from tiny_models import TINY_BINARY as MODEL
@@ -20,12 +22,6 @@ PIXELS = np.random.default_rng(8).integers(0, 256, (3, 4, 4), dtype=np.uint8)
 INPUTS = PIXELS / np.float32(255)
 PATH = f"/v1/models/{MODEL.name}"
 PNG, JPEG, NPY = "image/png", "image/jpeg", "application/x-npy"
-
-
-def file_of(pixels: np.ndarray, file_format: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, file_format, **options)
-    return buffer.getvalue()
 
 
 def spelt(*contents: bytes) -> list[str]:
@@ -208,6 +204,24 @@ def test_too_many_pixels_are_refused_before_and_after(tiny_repository: Any, tmp_
         assert client.post(f"{PATH}/generate", json={"num_samples": 2}, headers={"Accept": PNG}).status_code == 200
         found = problem(client.post(f"{PATH}/generate", json={"num_samples": 3}, headers={"Accept": PNG}), 422)
         assert found["received"] == "48; ask for fewer"
+
+
+def test_a_large_image_is_decoded_while_others_are_answered(tiny_repository: Any, tmp_path: Any) -> None:
+    large = bomb(5000, 5000)
+    with (
+        ServiceProcess([tiny_repository], log=tmp_path / "log", workers=1) as service,
+        httpx.Client(base_url=service.url, timeout=60) as client,
+        ThreadPoolExecutor(1) as others,
+    ):
+        headers = {"Content-Type": PNG}
+        decoded = others.submit(httpx.post, f"{service.url}{PATH}/encode", content=large, headers=headers, timeout=60)
+        answered = 0
+        while not decoded.done():
+            assert client.post(f"{PATH}/encode", json={"inputs": INPUTS.tolist()}).status_code == 200
+            answered += 1
+        assert decoded.result().status_code == 200
+    # Were it decoded on the event loop, one request could slip in before it, and one wait for its end.
+    assert answered > 4
 
 
 def test_images_are_described_where_they_are_taken(client: httpx.Client) -> None:
