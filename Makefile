@@ -67,8 +67,8 @@ lock: $(LOCK_ENV)/.installed  ## Pin what the images install, with hashes, at th
 	echo torch | $(LOCK) pyproject.toml --extra train --extra cpu --excludes /dev/stdin \
 		--constraint requirements/train.txt -o requirements/train-without-torch.txt
 
-clean:  ## Remove the environments and caches
-	rm -rf .venv .venv-* .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+clean:  ## Remove the environments, caches and the built documents
+	rm -rf build .venv .venv-* .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
 
 # What each environment holds, as arguments of pip.
 $(SERVE_ENV)/.installed: CONTENT = --editable '.[serve,$(RUNTIME)]'

@@ -15,6 +15,7 @@ html_theme = "furo"
 html_title = "Latent Codes"
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 html_theme_options = {"footer_icons": []}
 
 # Headings can be linked to by the names that GitHub gives them, so that links work there too.
