@@ -5,12 +5,14 @@ is refused. The application runs in this process, with nothing between that woul
 are the same at every run; HOSTILE_CASES=20000 makes more of them.
 """
 
+import base64
 import json
 import os
 import resource
 import struct
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +23,7 @@ import pytest
 from asgi_caller import Answer, AsgiCaller
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from tiny_models import TINY_BINARY, TINY_CATEGORICAL
 
 from service.app import create_app
@@ -288,6 +291,105 @@ def test_a_damaged_npy_file(call: AsgiCaller, position: int, replacement: bytes)
 def test_raw_rows_of_any_bytes_and_queries_of_any_text(call: AsgiCaller, content: bytes, query: str) -> None:
     answered(call, ENCODE, content, ("Content-Type", "application/octet-stream"), query=query)
     answered(call, DECODE, content, ("Content-Type", "application/octet-stream"), query=query)
+
+
+# Images.
+
+
+def file_of(mode: str, size: tuple[int, int], file_format: str) -> bytes:
+    stream = BytesIO()
+    Image.linear_gradient("L").convert(mode).resize(size).save(stream, file_format)
+    return stream.getvalue()
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Of a PNG, with a sound checksum, so that what is inside is read."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png(width: int, height: int, *chunks: bytes, depth: int = 8, colour: int = 0, interlace: int = 0) -> bytes:
+    header = struct.pack(">IIBBBBB", width % (1 << 32), height % (1 << 32), depth, colour, 0, 0, interlace)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def answered_with_image(call: AsgiCaller, content: bytes) -> Answer:
+    """The same file as a body of its own and in JSON, once."""
+    in_json = json.dumps({"images": [base64.b64encode(content).decode()]}).encode()
+    answered(call, ENCODE, in_json, ("Content-Type", "application/json"))
+    return answered(call, ENCODE, content, ("Content-Type", "image/png"))
+
+
+FILES = [
+    file_of(mode, (5, 4), file_format)
+    for mode, file_format in (
+        ("L", "PNG"),
+        ("RGBA", "PNG"),
+        ("P", "PNG"),
+        ("1", "PNG"),
+        ("L", "JPEG"),
+        ("CMYK", "JPEG"),
+    )
+]
+
+
+@hostile
+@given(
+    content=st.sampled_from(FILES),
+    position=st.floats(0, 1, exclude_max=True),
+    replacement=st.binary(max_size=5),
+    cut=st.integers(0, 5),
+    length=st.floats(0, 1.5),
+)
+def test_a_damaged_image(
+    call: AsgiCaller, content: bytes, position: float, replacement: bytes, cut: int, length: float
+) -> None:
+    start = int(position * len(content))
+    answered_with_image(call, (content[:start] + replacement + content[start + cut :])[: int(length * len(content))])
+
+
+@hostile
+@given(
+    size=st.tuples(*[st.sampled_from([0, 1, 4, 5, 1000, 50_000, 2**31 - 1, 2**31, 2**32 - 1])] * 2),
+    depth=st.sampled_from([1, 2, 4, 8, 16, 0, 3, 255]),
+    colour=st.sampled_from([0, 2, 3, 4, 6, 1, 255]),
+    interlace=st.integers(0, 2),
+    chunks=st.lists(
+        st.builds(
+            chunk,
+            st.sampled_from([b"IDAT", b"IDAT", b"PLTE", b"tRNS", b"zTXt", b"iCCP", b"iTXt", b"acTL", b"fdAT", b"XXXX"]),
+            st.one_of(st.binary(max_size=40), st.binary(max_size=400).map(zlib.compress)),
+        ),
+        max_size=4,
+    ),
+)
+def test_png_files_of_any_chunks(
+    call: AsgiCaller, size: tuple[int, int], depth: int, colour: int, interlace: int, chunks: list[bytes]
+) -> None:
+    answered_with_image(call, png(*size, *chunks, depth=depth, colour=colour, interlace=interlace))
+
+
+@hostile
+@given(
+    start=st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xdb", b""]),
+    rest=st.binary(max_size=300),
+)
+def test_images_of_any_bytes(call: AsgiCaller, start: bytes, rest: bytes) -> None:
+    answered_with_image(call, start + rest)
+
+
+IMAGE_BOMBS = {
+    "50000-by-50000": png(50_000, 50_000, chunk(b"IDAT", zlib.compress(bytes(1 << 20), 9))),
+    "a-line-of-4-billion": png(2**31 - 1, 1, chunk(b"IDAT", b"")),
+    "text-that-unpacks-to-50-mb": png(4, 4, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50 << 20), 9))),
+    "a-profile-that-unpacks-to-50-mb": png(4, 4, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(50 << 20), 9))),
+    "pixels-that-unpack-to-50-mb": png(4, 4, chunk(b"IDAT", zlib.compress(bytes(50 << 20), 9))),
+    "many-chunks": png(4, 4, *[chunk(b"tEXt", b"a\0b")] * 20_000),
+}
+
+
+@pytest.mark.parametrize("content", IMAGE_BOMBS.values(), ids=IMAGE_BOMBS)
+def test_image_bombs_take_neither_memory_nor_time(call: AsgiCaller, content: bytes) -> None:
+    answered_with_image(call, content)
 
 
 # JSON.
