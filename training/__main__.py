@@ -17,6 +17,7 @@ examples:
   python -m training fit --config training/presets/mnist-binary.toml
   python -m training fit --set data.name=folder --set data.path=photos --set name=photos
   python -m training fit --resume --run runs/photos             after an interruption
+  python -m training sweep --set 'sweep.seeds=[0, 1, 2]' --set 'sweep.learning_rates=[3e-4, 1e-3]'
   python -m training evaluate runs/photos
   python -m training report runs/photos                         one HTML page: curves, pictures, numbers
   python -m training export runs/photos                         into ./model_repository, which `make serve` serves
@@ -52,6 +53,15 @@ def _fit(options: argparse.Namespace) -> int:
         print(f"interrupted; continue with: python -m training fit --resume --run {folder}", file=sys.stderr)
         return EXIT_INTERRUPTED
     print(f"trained: {folder}\nnext: python -m training evaluate {folder}\n      python -m training export {folder}")
+    return 0
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    table, path, finished = commands.sweep(options.config, options.set, options.run, options.device, options.processes)
+    print(f"{table}\nwritten: {path}; each run is a folder beside it")
+    if not finished:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return 0
 
 
@@ -109,6 +119,19 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--resume", action="store_true", help="continue the run in --run from its newest checkpoint")
     _add_device(fit)
     fit.set_defaults(run_command=_fit)
+
+    sweep = subparsers.add_parser(
+        "sweep",
+        help="train a grid of seeds and learning rates",
+        description="Train every seed with every learning rate of the section [sweep], or continue; each becomes a run "
+        "of its own. Together on a GPU, as processes on a CPU.",
+    )
+    sweep.add_argument("--config", type=Path, help="TOML file with the configuration and its grid")
+    sweep.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
+    sweep.add_argument("--run", type=Path, help="folder of the runs (default: runs/NAME)")
+    sweep.add_argument("--processes", type=int, metavar="N", help="on a CPU, runs at a time (default: one a core)")
+    _add_device(sweep)
+    sweep.set_defaults(run_command=_sweep)
 
     defaults = EvaluationConfig()
     evaluate = subparsers.add_parser(

@@ -4,11 +4,12 @@ Which rows a step takes is a pure function of seed and step, so that a resumed r
 wherever the rows lie.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -61,7 +62,7 @@ class TrainingBatches:
         self.placement = placement or choose_placement(values, is_binary=dataset.binary, device=device)
         self._host_epoch = -1
         self._host_order = np.zeros(0, np.int64)
-        self._rows = self._stored(values) if rows is None else rows
+        self.rows = self._stored(values) if rows is None else rows
 
     def _stored(self, values: NDArray[Any]) -> RowStorage:
         if self.placement == "resident":
@@ -82,35 +83,31 @@ class TrainingBatches:
             seed=seed,
             device=self.device,
             placement=self.placement,
-            rows=None if isinstance(self._rows, StreamedRows) else self._rows,
+            rows=None if isinstance(self.rows, StreamedRows) else self.rows,
         )
 
     def seek(self, step: int) -> None:
         """Make ready what `take` needs for this step, counted from 0; nothing is waited for."""
-        if isinstance(self._rows, StreamedRows):
-            self._rows.seek(step)
+        if isinstance(self.rows, StreamedRows):
+            self.rows.seek(step)
             return
         epoch = step // self.per_epoch
         if epoch != self._epoch:
-            order = row_order(self._seed, epoch, self.num_rows, device=self.device)
-            self._order.copy_(order[: self._order.numel()].view_as(self._order))
+            self._order.copy_(self.order(epoch))
             self._epoch = epoch
+
+    def order(self, epoch: int) -> Int64[Tensor, "steps B"]:
+        """The rows of each step of an epoch."""
+        order = row_order(self._seed, epoch, self.num_rows, device=self.device)
+        return order[: self._order.numel()].view_as(self._order)
 
     def take(self, position: Int64[Tensor, "1"], generator: torch.Generator) -> Float[Tensor, "B D"]:
         """The batch of the step that was sought; `position` is its place in the epoch.
 
         `generator` draws the binarisation, if there is one.
         """
-        raw = self._rows.take(self._order.index_select(0, position).view(-1))
-        inputs = raw.to(torch.float32)
-        if self._dataset.scale != 1:
-            inputs = inputs / self._dataset.scale
-        if self._dataset.binarization == "threshold":
-            return (inputs > 0.5).to(torch.float32)
-        if self._dataset.binarization == "dynamic":
-            uniform = torch.rand(inputs.shape, device=inputs.device, generator=generator)
-            return (uniform < inputs).to(torch.float32)
-        return inputs
+        raw = self.rows.take(self._order.index_select(0, position).view(-1))
+        return as_inputs(self._dataset, raw, lambda: torch.rand(raw.shape, device=raw.device, generator=generator))
 
     def inputs(self, step: int, generator: torch.Generator) -> Float[Tensor, "B D"]:
         """The batch of this step, counted from 0."""
@@ -119,8 +116,8 @@ class TrainingBatches:
 
     def close(self) -> None:
         """End whatever works ahead."""
-        if isinstance(self._rows, StreamedRows):
-            self._rows.close()
+        if isinstance(self.rows, StreamedRows):
+            self.rows.close()
 
     def _rows_of_step(self, step: int) -> NDArray[np.int64]:
         epoch, position = divmod(step, self.per_epoch)
@@ -128,3 +125,17 @@ class TrainingBatches:
             self._host_order = row_order(self._seed, epoch, self.num_rows, device=_CPU).numpy()
             self._host_epoch = epoch
         return self._host_order[position * self.batch_size :][: self.batch_size]
+
+
+def as_inputs(
+    dataset: Dataset, raw: Shaped[Tensor, "*runs B D"], draw_uniform: Callable[[], Tensor]
+) -> Float[Tensor, "*runs B D"]:
+    """Raw values as inputs in [0, 1]; `draw_uniform` gives the uniforms of a dynamic binarisation, one a value."""
+    inputs = raw.to(torch.float32)
+    if dataset.scale != 1:
+        inputs = inputs / dataset.scale
+    if dataset.binarization == "threshold":
+        return (inputs > 0.5).to(torch.float32)
+    if dataset.binarization == "dynamic":
+        return (draw_uniform() < inputs).to(torch.float32)
+    return inputs

@@ -13,10 +13,11 @@ import torch
 from models.manifest import Metric, TrainingRecord
 from models.repository import Repository, StoredModel
 from training import config as configuration
-from training import runs, threads
+from training import runs, sweep_table, threads
+from training import sweep as grid_of_runs
 from training.data import SplitName, load
 from training.devices import choose_device, describe
-from training.errors import EvaluationError
+from training.errors import ConfigError, EvaluationError, NotStackable
 from training.evaluation import Evaluation, EvaluationConfig, evaluate, read_record, write_record
 from training.export import export
 from training.gradient_plot import plot
@@ -37,6 +38,8 @@ _QUICK = EvaluationConfig(num_samples=5, importance_samples=())
 def fit(config_file: Path | None, overrides: Sequence[str], folder: Path | None, device_name: str) -> tuple[Path, bool]:
     """Start a run; its folder, and whether it reached its last step or was asked to stop before."""
     config = configuration.read(config_file, overrides)
+    if not config.sweep.is_empty:
+        raise ConfigError("sweep: has seeds or learning_rates; `fit` trains one run, `sweep` trains a grid of them")
     folder = folder if folder is not None else Path("runs") / config.name
     device = choose_device(device_name)
     dataset = load(config.data)
@@ -60,6 +63,39 @@ def resume(folder: Path, device_name: str) -> tuple[Path, bool]:
     trainer = Trainer(config, dataset, folder, device=device)
     trainer.resume()
     return folder, _train(trainer, dataset.protocol("train"), device)
+
+
+def sweep(
+    config_file: Path | None, overrides: Sequence[str], folder: Path | None, device_name: str, num_processes: int | None
+) -> tuple[str, Path, bool]:
+    """Train every run of a configuration's grid, or finish: a table, its JSON, whether all steps are done.
+
+    `num_processes` at a time on a CPU (None: one a core); all together on a GPU, or one after the other where that
+    cannot be done.
+    """
+    if num_processes is not None and num_processes < 1:
+        raise ConfigError(f"--processes: expected at least 1, got {num_processes}")
+    config = configuration.read(config_file, overrides)
+    configs = grid_of_runs.members(config)
+    folder = folder if folder is not None else Path("runs") / config.name
+    device = choose_device(device_name)
+    dataset = load(config.data)
+    folders = grid_of_runs.create(folder, configs)
+    with _stop_on_signal() as stop:
+        if device.type == "cpu":
+            finished = grid_of_runs.train_in_processes(
+                folders, num_processes=num_processes or threads.num_cores(), stop=stop
+            )
+        else:
+            try:
+                finished = grid_of_runs.train_together(configs, folders, dataset, device=device, stop=stop)
+            except NotStackable as error:
+                logger.warning("one run after the other: %s", error)
+                finished = grid_of_runs.train_in_turn(configs, folders, dataset, device=device, stop=stop)
+    outcomes = [sweep_table.outcome(each) for each in folders]
+    path = folder / "sweep.json"
+    _write(path, sweep_table.as_json(outcomes))
+    return sweep_table.table(outcomes), path, finished
 
 
 def evaluate_run(folder: Path, split: SplitName, config: EvaluationConfig, device_name: str) -> Evaluation:

@@ -23,6 +23,7 @@ from models.noise import MAX_SEED
 from training.data import DataConfig
 from training.errors import ConfigError
 from training.estimators import ESTIMATORS, EstimatorConfig, StraightThroughGumbel
+from training.grid import SweepConfig
 from training.latents import LatentConfig
 from training.likelihoods import LikelihoodConfig
 from training.model import default_relaxation
@@ -104,6 +105,7 @@ class RunConfig:
     relaxation_temperature: ScheduleOption = field(default_factory=ExponentialSchedule)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
         self.estimator.check_latent(self.latent)

@@ -2,6 +2,7 @@
 
 TrainingError
 ├── ConfigError             an option that is wrong, or does not fit the others
+│   └── NotStackable        runs that can be trained alone, but not in one computation
 ├── DataError               data that is missing, unreadable or unfit to train on
 │   ├── DataCorrupted       a file whose content is not the published one, or is damaged
 │   └── DownloadFailed      published data that could not be fetched
@@ -18,6 +19,10 @@ class TrainingError(Exception):
 
 class ConfigError(TrainingError):
     """An option of the configuration is wrong, or does not fit the others."""
+
+
+class NotStackable(ConfigError):
+    """Runs cannot be computed together; each of them can be trained alone."""
 
 
 class DataError(TrainingError):

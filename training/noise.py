@@ -79,12 +79,28 @@ def draw(noise: NoiseName, shape: Sequence[int], generator: NoiseSource) -> Floa
     """Independent noise of that name, location 0 and scale 1, in float32 on the generator's device; always finite."""
     if isinstance(generator, NoiseTape):
         return generator.take(noise, shape)
-    if noise == "normal":
-        return torch.randn(*shape, device=generator.device, dtype=torch.float32, generator=generator)
+    return _of_raw(noise, _raw(noise, shape, generator))
+
+
+def draw_each(
+    noise: NoiseName, shape: Sequence[int], generators: Sequence[torch.Generator]
+) -> Float[Tensor, "R *shape"]:
+    """What `draw` gives for each of R generators, stacked; only what cannot be shared is done R times."""
+    return _of_raw(noise, torch.stack([_raw(noise, shape, generator) for generator in generators]))
+
+
+def _raw(noise: NoiseName, shape: Sequence[int], generator: torch.Generator) -> Float[Tensor, "..."]:
+    """What the noise is made of: normal, exponential or uniform variables, in float32."""
     if noise == "gumbel":
-        return -_exponential(shape, generator).log()
-    uniform = torch.rand(*shape, dtype=torch.float32, device=generator.device, generator=generator)
-    return torch.logit(uniform.clamp_min(_HALF_CELL))
+        return _exponential(shape, generator)
+    law = torch.randn if noise == "normal" else torch.rand
+    return law(*shape, dtype=torch.float32, device=generator.device, generator=generator)
+
+
+def _of_raw(noise: NoiseName, raw: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    if noise == "gumbel":
+        return -raw.log()
+    return raw if noise == "normal" else torch.logit(raw.clamp_min(_HALF_CELL))
 
 
 def _exponential(shape: Sequence[int], generator: torch.Generator) -> Float[Tensor, "..."]:

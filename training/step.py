@@ -5,36 +5,36 @@ changes from step to step is a Python number. So the step can be called, or reco
 (`training.recording`); what is computed is the same.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from training.batches import TrainingBatches
 from training.config import RunConfig
+from training.data import Dataset
+from training.errors import ConfigError
 from training.model import DiscreteVAE
-from training.noise import DrawnNoise, NoiseRecorder, draw
-from training.objectives import Objective, build_objective
+from training.noise import Draw, DrawnNoise, NoiseRecorder, draw
+from training.objectives import Objective, TrainingObjective, build_objective
 from training.optimizers import build_optimizer, load_state
-from training.schedules import value
+from training.schedules import Schedule, value
+
+logger = logging.getLogger(__name__)
 
 
 class StepProgram:
     """The step of one run: its state lies in `model`, `optimizer`, `generator` and `window`.
 
-    `prepare` is the host's part, before each step; calling it is the device's. `window` holds sums over the steps since
-    it was last set to 0: how many there were before a term was not finite, and each term. A sum that is not finite
-    stays so.
+    `prepare` is the host's part, before each step; calling it is the device's. `window` is that of
+    `training.bookkeeping.RunState`.
     """
 
     def __init__(
-        self,
-        config: RunConfig,
-        model: DiscreteVAE,
-        batches: TrainingBatches,
-        *,
-        capturable: bool = False,
+        self, config: RunConfig, model: DiscreteVAE, batches: TrainingBatches, *, capturable: bool = False
     ) -> None:
         """Raises ConfigError when the parts of the configuration do not fit each other."""
         device, settings = batches.device, config.training
@@ -46,13 +46,11 @@ class StepProgram:
         self._objective = build_objective(config.objective, model, config.estimator)
         self._rate = torch.zeros((), device=device)
         self.optimizer = build_optimizer(config.optimizer, self._parameters, rate=self._rate, capturable=capturable)
-        if settings.precision == "bfloat16":
-            model.encoder.layer_dtype = model.decoder.layer_dtype = torch.bfloat16
-        self._epoch = -1
-        self._position = torch.zeros(1, dtype=torch.int64, device=device)
-        # A line a step of the epoch: relaxation temperature, beta, learning rate.
-        self._schedule = torch.zeros(batches.per_epoch, 3, device=device)
-        self.draws, self.terms = self._probe()
+        use_precision(model, settings.precision)
+        self._schedules = ScheduleTable(
+            [config.relaxation_temperature, config.objective.beta, config.optimizer.learning_rate], batches
+        )
+        self.draws, self.terms = probe(model, self._objective, batches)
         self.window = torch.zeros(1 + len(self.terms), dtype=torch.float64, device=device)
         self._count, self._sums = self.window[:1], self.window[1:]
         self._compiled_loss = torch.compile(self._loss_of_noise, dynamic=False) if settings.compile else None
@@ -65,46 +63,36 @@ class StepProgram:
     def prepare(self, step: int) -> None:
         """Make ready the step with this number, counted from 0; cheap for the one after the last that was prepared."""
         self.batches.seek(step)
-        epoch, position = divmod(step, self.batches.per_epoch)
-        if epoch == self._epoch:
-            return
-        first = epoch * self.batches.per_epoch
-        rows = [self._scheduled(number) for number in range(first, first + self.batches.per_epoch)]
-        table = torch.tensor(rows, dtype=torch.float32)
-        if self.batches.device.type == "cuda":
-            table = table.pin_memory()
-        self._schedule.copy_(table, non_blocking=True)
-        self._position.fill_(position)
-        self._epoch = epoch
+        self._schedules.prepare(step)
 
     def __call__(self) -> None:
         """Take the step that was prepared."""
-        inputs = self.batches.take(self._position, self.generator)
-        tau, beta, rate = self._schedule.index_select(0, self._position).view(-1).unbind()
+        inputs = self.batches.take(self._schedules.position, self.generator)
+        tau, beta, rate = self._schedules.read()
         objective = self._loss(inputs, tau, beta)
         for parameter in self._parameters:
             parameter.grad = None
         objective.loss.backward()
         self._rate.copy_(rate)
         self.optimizer.step()
-        self._accumulate(objective.terms)
-        self._position.add_(1)
+        accumulate(self._count, self._sums, torch.stack(list(objective.terms.values())).mean(dim=1))
+        self._schedules.advance()
 
-    def load_optimizer(self, state: dict) -> None:
+    def weights(self) -> dict[str, Tensor]:
+        """The model's state dictionary."""
+        return self.model.state_dict()
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """The optimiser's state dictionary."""
+        return self.optimizer.state_dict()
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
         """Continue from the optimiser's state dictionary."""
         load_state(self.optimizer, state, rate=self._rate)
 
     def scheduled(self, step: int) -> dict[str, float]:
         """Every schedule's value in the step with this number, by name."""
-        return dict(zip(("relaxation_temperature", "beta", "learning_rate"), self._scheduled(step), strict=True))
-
-    def _scheduled(self, step: int) -> tuple[float, float, float]:
-        config = self._config
-        return (
-            value(config.relaxation_temperature, step),
-            value(config.objective.beta, step),
-            value(config.optimizer.learning_rate, step),
-        )
+        return scheduled(self._config, step)
 
     def _loss(self, inputs: Float[Tensor, "B D"], tau: Float[Tensor, ""], beta: Float[Tensor, ""]) -> Objective:
         if self._compiled_loss is None:
@@ -115,21 +103,92 @@ class StepProgram:
     def _loss_of_noise(self, inputs: Tensor, tau: Tensor, beta: Tensor, drawn: list[Tensor]) -> Objective:
         return self._objective(inputs, relaxation_temperature=tau, generator=DrawnNoise(drawn), beta=beta)
 
-    @torch.no_grad()
-    def _accumulate(self, terms: Mapping[str, Float[Tensor, " B"]]) -> None:
-        means = torch.stack(list(terms.values())).mean(dim=1).double()
-        # What comes after the first bad step would only say how far it has spread.
-        self._sums += torch.where(torch.isfinite(self._sums).all(), means, 0)
-        self._count += torch.isfinite(self._sums).all()
 
-    @torch.no_grad()
-    def _probe(self) -> tuple[list, tuple[str, ...]]:
-        """What noise a step draws, in order, and the names of the terms, the headline first.
+class ScheduleTable:
+    """Schedules of every step of an epoch on the device, and the step's `position` in the epoch, [1]."""
 
-        From a loss of zeros with a generator of its own, so that nothing of the run is used up.
-        """
-        recorder = NoiseRecorder(torch.Generator(self.batches.device).manual_seed(0))
-        zeros = torch.zeros(self.batches.batch_size, self.model.encoder.mean.numel(), device=self.batches.device)
-        one = torch.ones((), device=self.batches.device)
-        objective = self._objective(zeros, relaxation_temperature=one, generator=recorder, beta=one)
-        return recorder.draws, tuple(objective.terms)
+    def __init__(self, schedules: Sequence[Schedule], batches: TrainingBatches) -> None:
+        self.position = torch.zeros(1, dtype=torch.int64, device=batches.device)
+        self._schedules = schedules
+        self._per_epoch = batches.per_epoch
+        self._epoch = -1
+        self._table = torch.zeros(self._per_epoch, len(schedules), device=batches.device)
+
+    def prepare(self, step: int) -> None:
+        """Make ready the step with this number, unless it comes after the last one in the same epoch."""
+        epoch, position = divmod(step, self._per_epoch)
+        if epoch == self._epoch:
+            return
+        steps = range(epoch * self._per_epoch, (epoch + 1) * self._per_epoch)
+        table = torch.tensor([[value(schedule, number) for schedule in self._schedules] for number in steps])
+        if self._table.device.type == "cuda":
+            table = table.pin_memory()
+        self._table.copy_(table, non_blocking=True)
+        self.position.fill_(position)
+        self._epoch = epoch
+
+    def read(self) -> tuple[Float[Tensor, ""], ...]:
+        """The value of each schedule at `position`, in float32."""
+        return self._table.index_select(0, self.position).view(-1).unbind()
+
+    def advance(self) -> None:
+        """To the next step."""
+        self.position.add_(1)
+
+
+class Probe(NamedTuple):
+    """What noise a step draws, in order, and the names of the terms that are logged, the headline first."""
+
+    draws: list[Draw]
+    terms: tuple[str, ...]
+
+
+@torch.no_grad()
+def probe(model: DiscreteVAE, objective: TrainingObjective, batches: TrainingBatches) -> Probe:
+    """From a loss of zeros with a generator of its own, so that nothing of the run is used up."""
+    recorder = NoiseRecorder(torch.Generator(batches.device).manual_seed(0))
+    zeros = torch.zeros(batches.batch_size, model.encoder.mean.numel(), device=batches.device)
+    one = torch.ones((), device=batches.device)
+    result = objective(zeros, relaxation_temperature=one, generator=recorder, beta=one)
+    return Probe(recorder.draws, tuple(result.terms))
+
+
+@torch.no_grad()
+def accumulate(count: Float64[Tensor, "*R 1"], sums: Float64[Tensor, "*R T"], means: Float[Tensor, "*R T"]) -> None:
+    """Add the means of one step to the sums, in place, and count the step where all sums are finite.
+
+    What comes after the first bad step is not added: it would only say how far it has spread.
+    """
+    sums += torch.where(torch.isfinite(sums).all(dim=-1, keepdim=True), means.double(), 0)
+    count += torch.isfinite(sums).all(dim=-1, keepdim=True)
+
+
+def batches_of(config: RunConfig, dataset: Dataset, *, device: torch.device) -> TrainingBatches:
+    """The batches of a run. Raises ConfigError when they do not fit the data."""
+    try:
+        batches = TrainingBatches(
+            dataset,
+            batch_size=config.training.batch_size,
+            seed=config.training.seed,
+            device=device,
+            placement=None if config.data.placement == "auto" else config.data.placement,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    logger.info("training rows are %s", batches.placement)
+    return batches
+
+
+def use_precision(model: DiscreteVAE, precision: str) -> None:
+    """Compute the layers of both networks in this precision from here on."""
+    dtype = torch.bfloat16 if precision == "bfloat16" else None
+    model.encoder.layer_dtype = model.decoder.layer_dtype = dtype
+
+
+def scheduled(config: RunConfig, step: int) -> dict[str, float]:
+    """Every schedule's value in the step with this number, by name."""
+    return {
+        "relaxation_temperature": value(config.relaxation_temperature, step),
+        "beta": value(config.objective.beta, step),
+        "learning_rate": value(config.optimizer.learning_rate, step),
+    }

@@ -34,7 +34,7 @@ def settled(config: RunConfig, dataset: Dataset, *, device: torch.device) -> Run
         return config
     if device.type != "cpu":
         return _with_threads(config, 1)
-    times = measure(config, dataset, _counts(_num_cores()))
+    times = measure(config, dataset, _counts(num_cores()))
     in_words = ", ".join(f"{count}: {1e3 * seconds:.1f} ms a step" for count, seconds in times.items())
     chosen = fastest(times)
     logger.info("CPU threads: %d (measured %s)", chosen, in_words)
@@ -96,7 +96,7 @@ def _counts(num_cores: int) -> list[int]:
     return counts if counts[-1] == num_cores else [*counts, num_cores]
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
