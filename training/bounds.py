@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from training import noise
+from training.costs import samples_log_likelihood
+from training.latents import LatentConfig
 from training.model import DiscreteVAE
 
 
@@ -35,11 +36,31 @@ def draw_samples(
     samples_per_chunk = max(1, chunk_size // len(inputs))
     for start in range(0, num_samples, samples_per_chunk):
         size = min(samples_per_chunk, num_samples - start)
-        standard = noise.draw(model.latent.noise, (len(inputs), size, *model.latent.shape), generator)
-        codes = model.latent.most_probable(logits.unsqueeze(1) + standard)
-        repeated = inputs.unsqueeze(1).expand(-1, size, -1).flatten(end_dim=1)
-        log_likelihood = model.log_likelihood(repeated, codes.flatten(end_dim=1))
-        yield Samples(codes, log_likelihood.unflatten(0, (len(inputs), size)))
+        codes = sample_codes(model.latent, logits, size, generator)
+        outputs = model.decoder(codes.flatten(end_dim=1)).unflatten(0, (len(inputs), size))
+        yield Samples(codes, samples_log_likelihood(model.likelihood, outputs, inputs))
+
+
+def sample_codes(
+    latent: LatentConfig, logits: Float[Tensor, "R *latent"], num_samples: int, generator: torch.Generator
+) -> Float[Tensor, "R S *latent"]:
+    """Samples of the codes with these logits, as tensors in the dtype of the logits, from one uniform each a latent.
+
+    By inversion, which takes a K-th of the random numbers and none of the logarithms of perturbed scores; no relaxed
+    value is wanted here. Bits from a uniform in float32, categories from one in float64, so that what is rarer than
+    2^-24 or 2^-53 may never come.
+    """
+    if latent.kind == "binary":
+        shape = (len(logits), num_samples, latent.num_latents)
+        uniform = torch.rand(shape, device=logits.device, dtype=torch.float32, generator=generator)
+        return (uniform < torch.sigmoid(logits).unsqueeze(1)).to(logits.dtype)
+    shape = (len(logits), num_samples, latent.num_latents, 1)
+    uniform = torch.rand(shape, device=logits.device, dtype=torch.float64, generator=generator)
+    upper = torch.softmax(logits.double(), dim=-1).cumsum(dim=-1).unsqueeze(1)
+    # Whatever rounding has left of the total belongs to the last category.
+    indices = (uniform >= upper[..., :-1]).sum(dim=-1)
+    codes = torch.zeros(*indices.shape, latent.num_categories, device=logits.device, dtype=logits.dtype)
+    return codes.scatter_(-1, indices.unsqueeze(-1), 1)
 
 
 def distortion(
@@ -84,8 +105,7 @@ def latent_rates(
     samples_per_chunk = max(1, chunk_size // len(logits))
     for start in range(0, num_samples, samples_per_chunk):
         size = min(samples_per_chunk, num_samples - start)
-        standard = noise.draw(model.latent.noise, (len(logits), size, *model.latent.shape), generator)
-        codes = model.latent.most_probable(logits.unsqueeze(1) + standard)
+        codes = sample_codes(model.latent, logits, size, generator)
         total += model.prior.kl(logits.unsqueeze(1).expand_as(codes), codes).double().sum(dim=1)
     return total / num_samples
 
@@ -145,12 +165,11 @@ def _log_weights(
     chunk_size: int,
 ) -> Iterator[Float[Tensor, "R S"]]:
     """Logarithms of p(x|z) p(z) / q(z|x) of samples from q(z|x), in nats."""
-    posterior = model.latent.law(logits.unsqueeze(1))
     for samples in draw_samples(
         model, inputs, logits, num_samples=num_samples, generator=generator, chunk_size=chunk_size
     ):
-        log_ratio = model.prior.log_prob(samples.codes) - posterior.log_prob(samples.codes).sum(dim=-1)
-        yield samples.log_likelihood + log_ratio
+        log_q = model.latent.log_prob(logits.unsqueeze(1), samples.codes)
+        yield samples.log_likelihood + model.prior.log_prob(samples.codes) - log_q
 
 
 def _row_blocks(

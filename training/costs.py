@@ -49,3 +49,17 @@ def pairwise_log_likelihood(
         rows = inputs.repeat(len(block), 1)
         blocks.append(likelihood.log_prob(repeated, rows).reshape(len(block), len(inputs)))
     return torch.cat(blocks)
+
+
+def samples_log_likelihood(
+    likelihood: Likelihood, outputs: Float[Tensor, "R S P"], inputs: Float[Tensor, "R D"]
+) -> Float[Tensor, "R S"]:
+    """Log-likelihood, log p(x|z) in nats, of the decoder outputs of several codes for each row.
+
+    For Bernoulli values `o . x - sum softplus(o)` as in `pairwise_log_likelihood`, one matrix product a row.
+    """
+    if isinstance(likelihood, BernoulliLikelihood):
+        return torch.matmul(outputs, inputs.unsqueeze(-1)).squeeze(-1) - F.softplus(outputs).sum(dim=-1)
+    num_rows, num_samples = outputs.shape[:2]
+    repeated = inputs.unsqueeze(1).expand(-1, num_samples, -1).flatten(end_dim=1)
+    return likelihood.log_prob(outputs.flatten(end_dim=1), repeated).unflatten(0, (num_rows, num_samples))

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
+from scipy.stats import chi2
 from tiny_vae import (
     LATENTS,
+    NUM_VALUES,
     all_codes,
     bits,
     exact_negative_elbo,
@@ -17,8 +19,11 @@ from tiny_vae import (
     standard_errors,
     vae,
 )
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from training.bounds import distortion, draw_samples, importance_weighted, streamed_log_means
+from training.bounds import distortion, draw_samples, importance_weighted, sample_codes, streamed_log_means
+from training.latents import LatentConfig
 
 FALSE_ALARM = 1e-4
 
@@ -161,3 +166,64 @@ def test_streamed_means_of_values_whose_exponentials_vanish_are_finite():
 def test_counts_that_the_values_do_not_have_are_refused(counts):
     with pytest.raises(ValueError, match="counts: expected values from 1 to 4"):
         streamed_log_means([torch.zeros(2, 4)], counts)
+
+
+@pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
+def test_sampled_codes_have_the_law_of_their_logits_each_latent_on_its_own(latent):
+    """Chi-square over every code of the latents together: also that they are independent. Seeded; level 1e-6."""
+    num_samples = 50_000
+    model, inputs = vae(latent), bits(3)
+    logits = model.encoder(inputs)
+    codes = sample_codes(latent, logits, num_samples, torch.Generator().manual_seed(4))
+    assert codes.dtype == logits.dtype
+    every = latent.indices(all_codes(latent))
+    drawn = latent.indices(codes.flatten(end_dim=1)).unflatten(0, (3, num_samples))
+    counts = (drawn.unsqueeze(2) == every).all(dim=-1).sum(dim=1)
+    assert (counts.sum(dim=1) == num_samples).all()
+    expected = num_samples * log_posterior(model, inputs).exp()
+    often = expected > 5
+    statistic = ((counts - expected) ** 2 / expected)[often].sum()
+    assert statistic < chi2.isf(1e-6, int(often.sum()))
+
+
+def test_a_category_without_probability_is_never_sampled_and_a_certain_one_always():
+    logits = torch.tensor([[[50.0, -50.0, -50.0], [-80.0, -80.0, 80.0]]], dtype=torch.float64)
+    codes = sample_codes(LatentConfig(kind="categorical", num_latents=2, num_categories=3), logits, 10_000, generator())
+    assert (codes.argmax(dim=-1) == torch.tensor([0, 2])).all()
+    bits_of = sample_codes(
+        LatentConfig(kind="binary", num_latents=2), torch.tensor([[90.0, -90.0]]), 10_000, generator()
+    )
+    assert (bits_of == torch.tensor([1.0, 0.0])).all()
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Sees every tensor that comes into being, and keeps the number of values of the largest."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_values = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in pytree.tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self.num_values = max(self.num_values, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return result
+
+
+@pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
+def test_memory_does_not_grow_with_the_number_of_importance_samples(latent):
+    model, inputs = vae(latent), bits(40)
+    logits = model.encoder(inputs)
+    largest = {}
+    for num_samples in (64, 640, 6_400):
+        with LargestTensor() as seen:
+            importance_weighted(model, inputs, logits, num_samples=[num_samples], **sampling(chunk_size=64))
+        largest[num_samples] = seen.num_values
+    assert largest[6_400] == largest[640] == largest[64]
+    # What a chunk of 64 codes needs and no more: hidden units, outputs or one-hot codes.
+    assert largest[6_400] <= 64 * max(NUM_VALUES, math.prod(latent.shape), 5) * 2

@@ -17,6 +17,10 @@ class _IndependentLatents(Prior):
     def forward(self, codes: Float[Tensor, "*batch_latent"]) -> Float[Tensor, "*batch_latent"]:
         return self.logits.expand_as(codes)
 
+    def log_prob(self, codes: Float[Tensor, "*batch_latent"]) -> Float[Tensor, "..."]:
+        """As `Prior.log_prob`, with what depends on no code computed once and not for each of them."""
+        return self.latent.log_prob(self.logits, codes)
+
     def kl(
         self,
         logits: Float[Tensor, "*batch_latent"],
