@@ -65,7 +65,7 @@ class Budget:
             return []
         if workload is not LINEAR:
             return [(num_cores, "float32")]
-        return [(count, "float32") for count in sorted({1, num_cores})] + [(num_cores, "bfloat16")]
+        return [(count, precision) for count in sorted({1, num_cores}) for precision in ("float32", "bfloat16")]
 
 
 def main() -> int:
@@ -232,9 +232,10 @@ def quality(dataset: Dataset, device: torch.device, budget: Budget) -> dict[str,
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Median and quartiles."""
+    """Median and quartiles, and over how many blocks."""
     ordered = sorted(values)
     return {
+        "num_blocks": len(ordered),
         "median_us": statistics.median(ordered),
         "lower_quartile_us": ordered[len(ordered) // 4],
         "upper_quartile_us": ordered[(3 * len(ordered)) // 4],
