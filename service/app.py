@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 
 from service import openapi, problems
 from service.catalog import Catalog
-from service.dispatch import Dispatcher
+from service.dispatch import Dispatcher, DispatchLimits
 from service.edge import Edge
 from service.live_models import LiveModels
 from service.model_control import ModelControl
@@ -36,7 +36,13 @@ def create_app(settings: Settings, catalog: Catalog | None = None, membership: M
     Raises StartRefused when the settings ask for what cannot be had.
     """
     live_models = LiveModels(settings, catalog)
-    dispatcher = Dispatcher(settings.max_inline_ms / 1000)
+    dispatcher = Dispatcher(
+        DispatchLimits(
+            max_batch_wait_seconds=settings.max_batch_wait_ms / 1000,
+            max_queue_rows=settings.max_queue_rows,
+            max_inline_seconds=settings.max_inline_ms / 1000,
+        )
+    )
     membership = membership or Membership.alone()
     control = ModelControl(live_models, membership.control)
     parts = Parts(settings, live_models, control, dispatcher, membership)

@@ -1,126 +1,213 @@
 """The asynchronous front of engines: every route asks here, with the arguments and answers of `Engine`.
 
-It decides when and where a request's work is done, and whether it is done at all: on the event loop where it is short,
-in a thread where it is long, and not when its deadline has passed or too much waits already.
+It decides when and where a request's work is done, and whether it is done at all:
+
+- Rows of requests that come together share the runs of each graph (`service.batching`). Requests of more rows than one
+  run takes are done in parts, so that many small ones pass between them.
+- What is short is done on the event loop: handing 40 microseconds of work to a thread costs more than the work. What
+  would hold the loop for longer than `max_inline_seconds` is done in a thread; ONNX Runtime and numpy release the
+  interpreter while they compute.
+- At most `max_queue_rows` rows are admitted at a time; the next request is turned away at once, with the time that
+  those need at the rate of late.
+- Nothing is begun for a request whose deadline has passed, or whose caller has left.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, Unpack
 
-import anyio
-import anyio.to_thread
 from numpy.typing import NDArray
 
+from models.manifest import Role
+from service.batching import Batcher, BatchLimits
 from service.checks import Floats
-from service.engine import Engine
-from service.errors import DeadlineExceeded
+from service.engine import EncodeParameters, Engine, GenerateParameters
+from service.errors import DeadlineExceeded, Overloaded
+from service.operations import Arrays, Operation, in_parts, joined
 from service.results import Encoding, Generation, Reconstruction
 
 Result = TypeVar("Result")
 
+_MAX_RUN_SECONDS = 0.05
+"""Runs of slow models have fewer rows than may be, so that nobody waits for them much longer than this."""
+
+_ENOUGH_ROWS = 16
+"""From here on a row costs hardly less in a longer run, on the CPU."""
+
+_CHECKED_SECONDS_PER_BYTE = 1e-9
+
+
+class DispatchLimits(NamedTuple):
+    """How much is done at once, and where."""
+
+    max_batch_wait_seconds: float
+    max_queue_rows: int
+    max_inline_seconds: float
+
 
 class Dispatcher:
-    """Brings the work of many requests to the engines.
+    """Brings the work of many requests to the engines. For one event loop.
 
     Every `deadline` is a time of `time.monotonic()`, or None. Each method raises what Engine's method of the same name
     raises, Overloaded, and DeadlineExceeded.
     """
 
-    def __init__(self, max_inline_seconds: float) -> None:
-        self._max_inline_seconds = max_inline_seconds
-        self._one_at_a_time = anyio.CapacityLimiter(1)
+    def __init__(self, limits: DispatchLimits) -> None:
+        self._limits = limits
+        self._backlog = Backlog(limits.max_queue_rows)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._desks: dict[int, _Desk] = {}
+
+    @property
+    def num_queued_rows(self) -> int:
+        """Rows, times samples, of all requests that were admitted and not answered."""
+        return self._backlog.num_rows
 
     async def encode(
         self,
         engine: Engine,
         inputs: NDArray[Any],
         *,
-        temperature: float = 0.0,
-        relaxation_temperature: float | None = None,
-        seed: int | None = None,
-        num_samples: int = 1,
-        first_row: int = 0,
-        outputs: Sequence[str] = ("codes",),
         deadline: float | None = None,
+        **parameters: Unpack[EncodeParameters],
     ) -> Encoding:
         """As `Engine.encode`."""
-        work = partial(
-            engine.encode,
-            inputs,
-            temperature=temperature,
-            relaxation_temperature=relaxation_temperature,
-            seed=seed,
-            num_samples=num_samples,
-            first_row=first_row,
-            outputs=outputs,
-        )
-        return await self.run(work, len(inputs) * num_samples * engine.seconds_per_row, deadline)
+        operation = await self._checked(partial(engine.to_encode, inputs, **parameters), inputs, deadline)
+        return engine.encoding(operation, await self._done(engine, operation, deadline))
 
     async def decode(self, engine: Engine, codes: NDArray[Any], *, deadline: float | None = None) -> Floats:
         """As `Engine.decode`."""
-        return await self.run(partial(engine.decode, codes), len(codes) * engine.seconds_per_row, deadline)
+        operation = await self._checked(partial(engine.to_decode, codes), codes, deadline)
+        return (await self._done(engine, operation, deadline))["outputs"]
 
     async def decode_relaxed(self, engine: Engine, relaxed: NDArray[Any], *, deadline: float | None = None) -> Floats:
         """As `Engine.decode_relaxed`."""
-        return await self.run(partial(engine.decode_relaxed, relaxed), len(relaxed) * engine.seconds_per_row, deadline)
+        operation = await self._checked(partial(engine.to_decode_relaxed, relaxed), relaxed, deadline)
+        return (await self._done(engine, operation, deadline))["outputs"]
 
     async def reconstruct(
         self,
         engine: Engine,
         inputs: NDArray[Any],
         *,
-        temperature: float = 0.0,
-        relaxation_temperature: float | None = None,
-        seed: int | None = None,
-        num_samples: int = 1,
-        first_row: int = 0,
-        outputs: Sequence[str] = ("codes",),
         deadline: float | None = None,
+        **parameters: Unpack[EncodeParameters],
     ) -> Reconstruction:
         """As `Engine.reconstruct`."""
-        work = partial(
-            engine.reconstruct,
-            inputs,
-            temperature=temperature,
-            relaxation_temperature=relaxation_temperature,
-            seed=seed,
-            num_samples=num_samples,
-            first_row=first_row,
-            outputs=outputs,
-        )
-        return await self.run(work, len(inputs) * num_samples * engine.seconds_per_row, deadline)
+        operation = await self._checked(partial(engine.to_reconstruct, inputs, **parameters), inputs, deadline)
+        return engine.reconstruction(operation, await self._done(engine, operation, deadline))
 
     async def generate(
         self,
         engine: Engine,
         num_codes: int = 1,
         *,
-        temperature: float = 1.0,
-        relaxation_temperature: float | None = None,
-        seed: int | None = None,
-        first_row: int = 0,
-        outputs: Sequence[str] = ("codes",),
         deadline: float | None = None,
+        **parameters: Unpack[GenerateParameters],
     ) -> Generation:
         """As `Engine.generate`."""
-        work = partial(
-            engine.generate,
-            num_codes,
-            temperature=temperature,
-            relaxation_temperature=relaxation_temperature,
-            seed=seed,
-            first_row=first_row,
-            outputs=outputs,
-        )
-        return await self.run(work, engine.seconds_to_generate(num_codes), deadline)
+        operation = engine.to_generate(num_codes, **parameters)
+        return engine.generation(operation, await self._done(engine, operation, deadline))
 
     async def run(self, work: Callable[[], Result], estimated_seconds: float, deadline: float | None = None) -> Result:
         """The result of any other work that knows nothing of the event loop, such as reading a long body."""
-        if estimated_seconds > self._max_inline_seconds:
-            return await anyio.to_thread.run_sync(lambda: _in_time(work, deadline), limiter=self._one_at_a_time)
-        return _in_time(work, deadline)
+        if estimated_seconds <= self._limits.max_inline_seconds:
+            return _in_time(work, deadline)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _in_time, work, deadline)
+
+    async def _checked(self, check: Callable[[], Result], array: NDArray[Any], deadline: float | None) -> Result:
+        return await self.run(check, array.nbytes * _CHECKED_SECONDS_PER_BYTE, deadline)
+
+    async def _done(self, engine: Engine, operation: Operation, deadline: float | None) -> Arrays:
+        """What the operation finds, from runs that it shares with others."""
+        max_rows, batchers = self._desks.get(id(engine)) or self._open(engine)
+
+        async def run(role: Role, arrays: Sequence[NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+            return await batchers[role].run(arrays, outputs, deadline=deadline)
+
+        with self._backlog.admitted(operation.num_rows * operation.num_samples):
+            if operation.num_rows * operation.num_samples <= max_rows:
+                return await operation.arrays(run, max_rows)
+            found = [await part.arrays(run, max_rows) for part in in_parts(operation, max_rows)]
+            size_bytes = sum(array.nbytes for part in found for array in part.values())
+            return await self.run(partial(joined, found), size_bytes * _CHECKED_SECONDS_PER_BYTE)
+
+    def _open(self, engine: Engine) -> "_Desk":
+        """Batchers of an engine's graphs. They are gone with the engine, which they do not keep."""
+        max_rows = engine.max_rows_per_run
+        per_row = max(cost.seconds_per_row for cost in engine.costs.values())
+        num_inline = int(self._limits.max_inline_seconds / per_row) if per_row > 0 else max_rows
+        # Runs on the event loop where enough rows fit into one to be cheap, and not so long that everybody waits.
+        longest = num_inline if num_inline >= _ENOUGH_ROWS else int(_MAX_RUN_SECONDS / per_row)
+        max_rows = max(1, min(max_rows, longest))
+        here = weakref.ref(engine)
+        limits = BatchLimits(max_rows, self._limits.max_batch_wait_seconds, self._limits.max_inline_seconds)
+        desk = _Desk(
+            max_rows,
+            {
+                role: Batcher(partial(_run_graph, here, role), cost.seconds, limits, self._thread)
+                for role, cost in engine.costs.items()
+            },
+        )
+        self._desks[id(engine)] = desk
+        weakref.finalize(engine, self._desks.pop, id(engine), None)
+        return desk
+
+
+class _Desk(NamedTuple):
+    """Where the rows of one engine are brought."""
+
+    max_rows: int
+    batchers: dict[Role, Batcher]
+
+
+def _run_graph(
+    engine: "weakref.ref[Engine]", role: Role, arrays: Sequence[NDArray[Any]], outputs: Sequence[str]
+) -> list[NDArray[Any]]:
+    """Whoever waits for the run holds the engine."""
+    engine_here = engine()
+    assert engine_here is not None
+    return engine_here.run_graph(role, arrays, outputs)
+
+
+class Backlog:
+    """The rows of all requests that were admitted and not answered yet, and how fast they are done."""
+
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows = max_rows
+        self._rows_per_second = float(max_rows)
+        self._num_done, self._since = 0, time.monotonic()
+        self.num_rows = 0
+
+    @contextmanager
+    def admitted(self, num_rows: int) -> Iterator[None]:
+        """Let so many rows in until the block is left. Raises Overloaded when they are too many beside others.
+
+        A request that is alone is always let in: its size was limited where it was read.
+        """
+        if self.num_rows and self.num_rows + num_rows > self._max_rows:
+            raise Overloaded(
+                f"expected at most {self._max_rows} rows in the queue, and {self.num_rows} are in it",
+                retry_after_seconds=self.num_rows / self._rows_per_second,
+            )
+        self.num_rows += num_rows
+        try:
+            yield
+        finally:
+            self.num_rows -= num_rows
+            self._done(num_rows)
+
+    def _done(self, num_rows: int) -> None:
+        self._num_done += num_rows
+        passed = time.monotonic() - self._since
+        if passed >= 1.0:
+            self._rows_per_second = max(1.0, self._num_done / passed)
+            self._num_done, self._since = 0, time.monotonic()
 
 
 def _in_time(work: Callable[[], Result], deadline: float | None) -> Result:

@@ -24,7 +24,7 @@ def load(repository: Repository, name: str, version: int, settings: Settings) ->
         stored,
         device=settings.device,
         num_threads=settings.intra_op_num_threads,
-        max_rows_per_run=settings.max_rows_per_run,
+        max_rows_per_run=None if settings.max_batch_rows == "auto" else settings.max_batch_rows,
     )
     try:
         golden.check(engine)

@@ -11,30 +11,47 @@ each latent takes its most probable value after those before it.
 Shapes: B rows, N latents, K categories; `*latent` is N (binary) or N, K (categorical).
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.codes import Codes
-from models.manifest import Manifest
+from models.manifest import FactorisedPrior, Manifest, Role
 from service.checks import Floats
 
-Conditionals = Callable[[Floats], Floats]
+RunGraph = Callable[[Role, Sequence[NDArray[Any]], Sequence[str]], Awaitable[list[NDArray[Any]]]]
+"""Role of a graph, its inputs in the order of its signature, and names of outputs, to those outputs."""
+
+Conditionals = Callable[[Floats], Coroutine[Any, Any, Floats]]
 """Codes as corners [B, *latent] to the logits [B, *latent] of each latent, which depend on the latents before it."""
 
 
-def scores(manifest: Manifest, noise: Floats, temperature: float, conditionals: Conditionals) -> Floats:
+def conditionals(manifest: Manifest, run: RunGraph) -> Conditionals:
+    """Those of the manifest's prior; only an autoregressive one has a graph to run."""
+
+    async def logits_of(corners: Floats) -> Floats:
+        if isinstance(manifest.prior, FactorisedPrior):
+            return np.broadcast_to(manifest.prior.logits.array(), corners.shape)
+        if manifest.prior.name == "uniform":
+            return np.zeros_like(corners)
+        (logits,) = await run("prior", (corners,), ("logits",))
+        return logits
+
+    return logits_of
+
+
+async def scores(manifest: Manifest, noise: Floats, temperature: float, conditionals: Conditionals) -> Floats:
     """Perturbed scores [B, *latent] for standard noise of that shape."""
     scaled = np.float32(temperature) * noise
     corners = np.zeros_like(noise)
     if manifest.prior.name != "autoregressive":
-        independent: Floats = conditionals(corners) + scaled
+        independent: Floats = await conditionals(corners) + scaled
         return independent
     perturbed = np.empty_like(noise)
     for latent in range(manifest.num_latents):
-        perturbed[:, latent] = conditionals(corners)[:, latent] + scaled[:, latent]
+        perturbed[:, latent] = (await conditionals(corners))[:, latent] + scaled[:, latent]
         corners[:, latent] = as_corners(manifest, most_probable(manifest, perturbed[:, latent]))
     return perturbed
 

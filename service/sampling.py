@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from models.noise import MAX_SEED
@@ -61,6 +61,10 @@ class Sampling:
         if seed is None and temperature > 0:
             seed = secrets.randbelow(_DRAWN_SEEDS)
         return cls(float(temperature), float(relaxation_temperature), seed, num_samples, first_row)
+
+    def continued(self, num_rows: int) -> Self:
+        """The same for the rows that follow the first `num_rows`."""
+        return replace(self, first_row=self.first_row + num_rows)
 
     @property
     def is_deterministic(self) -> bool:

@@ -8,10 +8,12 @@ bit for bit. On CUDA, TF32 is off: with its 10-bit mantissa symbols would flip.
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
@@ -30,7 +32,20 @@ _CUDA_OPTIONS = {
     "arena_extend_strategy": "kSameAsRequested",
 }
 
+_MEASURED_RUNS = 3
+
 _logger = logging.getLogger(__name__)
+
+
+class Cost(NamedTuple):
+    """What runs of a graph take: about `seconds_per_run + num_rows * seconds_per_row`."""
+
+    seconds_per_run: float
+    seconds_per_row: float
+
+    def seconds(self, num_rows: int) -> float:
+        """An estimate for one run."""
+        return self.seconds_per_run + num_rows * self.seconds_per_row
 
 
 class GraphSession:
@@ -53,6 +68,19 @@ class GraphSession:
         """The named outputs, for inputs in the order of the signature, each [B, ...] of the dtype it names."""
         fed = dict(zip((spec.name for spec in self._signature.inputs), inputs, strict=True))
         return list(self._session.run(list(outputs), fed))
+
+    def cost(self, num_rows: int) -> Cost:
+        """Measured with one row and with `num_rows`, the least of a few runs each."""
+        of_one, of_many = (min(self._seconds(number) for _ in range(_MEASURED_RUNS)) for number in (1, num_rows))
+        per_row = max(0.0, of_many - of_one) / max(1, num_rows - 1)
+        return Cost(max(0.0, of_one - per_row), per_row)
+
+    def _seconds(self, num_rows: int) -> float:
+        inputs = [np.ones((num_rows, *spec.shape), spec.dtype) for spec in self._signature.inputs]
+        outputs = [spec.name for spec in self._signature.outputs]
+        start = time.perf_counter()
+        self.run(*inputs, outputs=outputs)
+        return time.perf_counter() - start
 
 
 def require(device: Device) -> None:

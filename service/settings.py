@@ -82,16 +82,38 @@ class Settings(BaseSettings):
     max_rows: int = Field(
         4096, ge=1, description="Most rows times samples in one request; more get 422, with the advice to split."
     )
-    max_rows_per_run: int = Field(
-        256,
-        ge=1,
-        description="Most rows in one run of a graph; larger requests are run in pieces, with the same answers.",
+    max_batch_rows: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description=(
+            "Most rows in one run of a graph, of one request or of several that come together; larger requests are run "
+            "in parts, with the same answers. `auto`: 64 on the CPU, 1024 on a GPU."
+        ),
     )
-    max_inline_ms: float = Field(
-        2.0,
+    max_batch_wait_ms: float = Field(
+        0.0,
         ge=0,
         le=1000,
-        description="Work estimated to take more milliseconds than this is done in a thread, beside the event loop.",
+        description=(
+            "How long a run may wait for others to join, and only while fewer requests wait than shared the run "
+            "before. 0: what comes together runs together."
+        ),
+    )
+    max_queue_rows: int = Field(
+        8192,
+        ge=1,
+        description=(
+            "Most rows times samples that a worker has admitted and not answered; a request beyond that gets 503 with "
+            "`Retry-After`."
+        ),
+    )
+    max_inline_ms: float = Field(
+        1.0,
+        ge=0,
+        le=1000,
+        description=(
+            "Work estimated to take more milliseconds than this is done in a thread, beside the event loop; shorter "
+            "work costs less than handing it over."
+        ),
     )
     max_connections: int = Field(
         2048, ge=1, le=1 << 20, description="Most open connections of a worker; one more gets 503 and is closed."

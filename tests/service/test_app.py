@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import httpx
@@ -14,9 +14,10 @@ from tiny_models import TINY_BINARY
 from models.repository import Repository
 from service.app import create_app
 from service.catalog import Catalog
-from service.dispatch import Dispatcher
+from service.dispatch import Dispatcher, DispatchLimits
 from service.engine import Engine
-from service.results import Encoding
+from service.operations import Encode
+from service.sessions import Cost
 from service.settings import Settings
 
 ENCODE = "/v1/models/tiny-binary/encode"
@@ -29,24 +30,28 @@ class Failing(Engine):
 
     broken = True
 
-    def encode(self, *args: Any, **kwargs: Any) -> Encoding:
+    def to_encode(self, *args: Any, **kwargs: Any) -> Encode:
         if self.broken:
             raise RuntimeError("a secret of the server, /etc/passwd")
-        return super().encode(*args, **kwargs)
+        return super().to_encode(*args, **kwargs)
 
 
 class Waiting(Engine):
     """An engine whose encoding takes until it is told to go on."""
 
-    seconds_per_row = 1.0  # type: ignore[assignment]  # estimated as long
+    costs: ClassVar = {"encoder": Cost(1.0, 1.0)}  # estimated as long
     started: threading.Event
     go_on: threading.Event
 
-    def encode(self, *args: Any, **kwargs: Any) -> Encoding:
+    def run_graph(self, *args: Any, **kwargs: Any) -> Any:
         self.started.set()
         if not self.go_on.wait(WAIT_SECONDS):
             raise RuntimeError("nobody said to go on")
-        return super().encode(*args, **kwargs)
+        return super().run_graph(*args, **kwargs)
+
+
+def limits(max_inline_seconds: float) -> DispatchLimits:
+    return DispatchLimits(max_batch_wait_seconds=0.0, max_queue_rows=100, max_inline_seconds=max_inline_seconds)
 
 
 def run_against(engine: Engine, scenario: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
@@ -111,7 +116,7 @@ def test_health_is_answered_while_a_long_request_runs(tiny_repository: Path) -> 
 
 def test_short_work_is_done_at_once_and_long_work_in_another_thread() -> None:
     async def run() -> None:
-        dispatcher = Dispatcher(max_inline_seconds=0.002)
+        dispatcher = Dispatcher(limits(0.002))
         here = threading.get_ident()
         assert await dispatcher.run(threading.get_ident, 0.001) == here
         assert await dispatcher.run(threading.get_ident, 0.1) != here
@@ -134,7 +139,7 @@ def test_long_work_is_done_one_after_the_other() -> None:
             running -= 1
 
     async def run() -> None:
-        dispatcher = Dispatcher(max_inline_seconds=0.0)
+        dispatcher = Dispatcher(limits(0.0))
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(lambda: dispatcher.run(work, 1.0))
@@ -149,6 +154,6 @@ def test_the_error_of_long_work_reaches_who_asked_for_it() -> None:
 
     async def run() -> None:
         with pytest.raises(ValueError, match="from the thread"):
-            await Dispatcher(max_inline_seconds=0.0).run(fail, 1.0)
+            await Dispatcher(limits(0.0)).run(fail, 1.0)
 
     anyio.run(run)

@@ -56,7 +56,7 @@ def test_demanding_cuda_without_it_refuses_to_start_in_one_sentence(tiny_reposit
 
 
 def test_a_service_with_other_limits_holds_them(tmp_path: Path, tiny_repository: Path) -> None:
-    settings = {"max_body_bytes": 400, "max_rows": 3, "max_rows_per_run": 1, "max_inline_ms": 0}
+    settings = {"max_body_bytes": 400, "max_rows": 3, "max_batch_rows": 1, "max_inline_ms": 0}
     with (
         ServiceProcess([tiny_repository], log=tmp_path / "log", **settings) as service,
         httpx.Client(base_url=service.url) as client,
