@@ -8,6 +8,7 @@ import sys
 
 from service import logs
 from service.errors import StartRefused
+from service.observation.arena import Arena
 from service.process.board import Board
 from service.process.listeners import open_listeners
 from service.process.supervisor import Supervisor
@@ -23,9 +24,11 @@ def main() -> int:
         logs.configure(settings)
         num_slots = num_workers(settings)
         listeners = open_listeners(settings.host, settings.port, num_slots)
+        board = Board.create(num_slots)
         supervisor = Supervisor(
             listeners,
-            Board.create(num_slots),
+            board,
+            Arena.create(board.num_places),
             drain_seconds=settings.drain_seconds,
             grace_seconds=settings.grace_seconds,
         )

@@ -1,6 +1,6 @@
 """The application: the one place where its parts meet."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -8,17 +8,27 @@ import anyio
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Scope
 
 from service import openapi, problems
+from service.admission import API_KEY, TIMEOUT, Admission
 from service.catalog import Catalog
-from service.dispatch import Dispatcher, DispatchLimits
-from service.edge import Edge
+from service.dispatch import DispatchLimits
+from service.edge import REQUEST_ID, DirectRoute, Edge, Watch
 from service.live_models import LiveModels
 from service.model_control import ModelControl
+from service.observation.access_log import AccessLog
+from service.observation.metrics import Metrics
+from service.observation.tracing import Tracing
+from service.observation.usage import Counts
+from service.observation.watched import WatchedDispatcher
+from service.open_inference import framing
 from service.parts import Parts
 from service.process.membership import Membership
-from service.routes import codes, health, models, open_inference, playground
+from service.routes import codes, health, models, observation, open_inference, playground
 from service.settings import Settings
+from service.upkeep import Upkeep
 
 DESCRIPTION = """
 Inputs (vectors, images) to short discrete codes and back.
@@ -29,23 +39,30 @@ Below `/v2` the service speaks the [Open Inference Protocol](https://github.com/
 """
 
 
-def create_app(settings: Settings, catalog: Catalog | None = None, membership: Membership | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    catalog: Catalog | None = None,
+    membership: Membership | None = None,
+    tracing: Tracing | None = None,
+) -> FastAPI:
     """The service over these models; by default those of the settings' repositories, loaded here, in a process that
-    is the only one.
+    is the only one, with traces that go where the settings say.
 
     Raises StartRefused when the settings ask for what cannot be had.
     """
     live_models = LiveModels(settings, catalog)
-    dispatcher = Dispatcher(
-        DispatchLimits(
-            max_batch_wait_seconds=settings.max_batch_wait_ms / 1000,
-            max_queue_rows=settings.max_queue_rows,
-            max_inline_seconds=settings.max_inline_ms / 1000,
-        )
-    )
     membership = membership or Membership.alone()
+    metrics = Metrics(membership, membership.arena)
+    usage = Counts(membership.arena, metrics.region, window_seconds=settings.usage_window_seconds)
+    limits = DispatchLimits(
+        max_batch_wait_seconds=settings.max_batch_wait_ms / 1000,
+        max_queue_rows=settings.max_queue_rows,
+        max_inline_seconds=settings.max_inline_ms / 1000,
+    )
+    dispatcher = WatchedDispatcher(limits, metrics=metrics, usage=usage)
     control = ModelControl(live_models, membership.control)
-    parts = Parts(settings, live_models, control, dispatcher, membership)
+    parts = Parts(settings, live_models, control, dispatcher, membership, metrics, usage)
+    watch = Watch(metrics, AccessLog(settings.access_log), tracing or Tracing.to(settings.otlp_endpoint))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -55,9 +72,15 @@ def create_app(settings: Settings, catalog: Catalog | None = None, membership: M
                 tasks.start_soon(control.pin)
                 if settings.repository_poll_seconds:
                     tasks.start_soon(control.poll, settings.repository_poll_seconds)
+            tasks.start_soon(Upkeep(parts).run)
             yield
             tasks.cancel_scope.cancel()
+        watch.tracing.close()
 
+    direct_routes: list[Callable[[Scope], DirectRoute | None]] = [
+        codes.DirectRoutes(parts),
+        open_inference.DirectRoutes(parts),
+    ]
     # The documentation's scripts come from a package, not from another server: /docs works offline.
     app = FastAPIOffline(
         redoc_url=None,
@@ -67,11 +90,33 @@ def create_app(settings: Settings, catalog: Catalog | None = None, membership: M
         description=DESCRIPTION,
         version=version("latent-codes"),
         lifespan=lifespan,
-        middleware=[Middleware(Edge, [codes.DirectRoutes(parts), open_inference.DirectRoutes(parts)])],
+        middleware=[*_cors(settings), Middleware(Edge, direct_routes, Admission(settings), watch)],
     )
     app.state.parts = parts
     problems.install(app)
-    for router in (playground.router(), codes.router(), models.router(), health.router(), open_inference.router()):
+    for router in (
+        playground.router(),
+        codes.router(),
+        models.router(),
+        health.router(),
+        open_inference.router(),
+        observation.router(),
+    ):
         app.include_router(router)
     openapi.describe(app, live_models)
     return app
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    """Nothing, unless pages of other origins are to ask from a browser."""
+    if not settings.cors_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", API_KEY, REQUEST_ID, TIMEOUT, framing.HEADER],
+            expose_headers=[REQUEST_ID, framing.HEADER, "Retry-After"],
+        )
+    ]

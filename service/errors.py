@@ -5,19 +5,25 @@ ServiceError
 │   ├── SettingsRefused       an environment variable that is unknown or does not fit
 │   ├── RepositoryMissing     a model repository that was asked for by name and is not there
 │   ├── DeviceUnavailable     device=cuda, and sessions would not run on CUDA
-│   └── AddressUnavailable    host and port cannot be listened on
+│   ├── AddressUnavailable    host and port cannot be listened on
+│   ├── KeysRefused           keys that cannot be read, or are no good
+│   └── TracingUnavailable    traces should be exported, and what exports them is not installed
 ├── ModelRefused              a model on disk that must not be served
 │   ├── GraphRefused          a graph that is not what the manifest promises
 │   └── GoldenMismatch        this host does not reproduce the model's golden vectors
 ├── NotServed                 a request for something that is not here
 │   ├── UnknownModel
 │   ├── UnknownVersion
-│   └── ModelUnavailable      it is on disk, and was refused when it was loaded
+│   ├── ModelUnavailable      it is on disk, and was refused when it was loaded
+│   └── UsageUncounted        how codes are used, of a model with too many symbols to count
 ├── RepositoryUnreadable      the model repositories cannot be looked at just now
 ├── LoadFailed                a model was to be loaded, and its highest version was refused
 ├── NotApplied                a worker has not done what all were told
 ├── JobRefused                a bulk job that cannot begin
 ├── JobFailed                 a bulk job that cannot go on
+├── NotAdmitted               the caller may not do this
+│   ├── Unauthorised          a key is needed, and none or an unknown one came
+│   └── AdministrationRefused an administrator's key is needed, and another one came, or there is none at all
 ├── BodyRefused               a body that was not even read
 │   ├── BodyTooLarge
 │   ├── MediaTypeRefused
@@ -64,6 +70,14 @@ class AddressUnavailable(StartRefused):
     """Host and port cannot be listened on."""
 
 
+class KeysRefused(StartRefused):
+    """A list of keys cannot be read, or holds what is no good as a key; the message repeats no key."""
+
+
+class TracingUnavailable(StartRefused):
+    """Traces should be exported, and the packages that export them are not installed."""
+
+
 class ModelRefused(ServiceError):
     """A model on disk that must not be served; the message names the graph or vector and the cause."""
 
@@ -90,6 +104,22 @@ class UnknownVersion(NotServed):
 
 class ModelUnavailable(NotServed):
     """The version asked for was found and refused."""
+
+
+class UsageUncounted(NotServed):
+    """How the codes of this model are used is not counted."""
+
+
+class NotAdmitted(ServiceError):
+    """A request that its caller may not make. The message repeats no key."""
+
+
+class Unauthorised(NotAdmitted):
+    """A key is needed, and none, or one that is not known, came."""
+
+
+class AdministrationRefused(NotAdmitted):
+    """An administrator's key is needed."""
 
 
 class RepositoryUnreadable(ServiceError):

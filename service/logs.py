@@ -13,5 +13,10 @@ def configure(settings: Settings) -> None:
         format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    access = logging.StreamHandler(sys.stderr)
+    access.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("service.access").addHandler(access)
+    logging.getLogger("service.access").propagate = False
+    logging.getLogger("service.access").setLevel(logging.INFO)
     # Of its own life the server says nothing that the supervisor does not say.
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))

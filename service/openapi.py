@@ -46,6 +46,7 @@ _REPLIES = (
     schemas.ExamplesReply,
     schemas.Live,
     schemas.Ready,
+    schemas.UsageReply,
     schemas.Problem,
     open_inference.InferenceResponse,
     open_inference.ModelMetadata,

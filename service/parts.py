@@ -8,19 +8,25 @@ from service.catalog import Catalog
 from service.dispatch import Dispatcher
 from service.live_models import LiveModels
 from service.model_control import ModelControl
+from service.observation.metrics import Metrics
+from service.observation.usage import Counts
 from service.process.membership import Membership
 from service.settings import Settings
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The settings, the models and what changes them, what brings work to them, and the place among the workers."""
+    """The settings, the models and what changes them, what brings work to them, the place among the
+    workers, and what is counted.
+    """
 
     settings: Settings
     models: LiveModels
     model_control: ModelControl
     dispatcher: Dispatcher
     membership: Membership
+    metrics: Metrics
+    usage: Counts
 
     @property
     def catalog(self) -> Catalog:

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.errors import (
+    AdministrationRefused,
     BodyTooLarge,
     DeadlineExceeded,
     InvalidFields,
@@ -26,8 +27,10 @@ from service.errors import (
     Overloaded,
     ReplyTypeRefused,
     ServiceError,
+    Unauthorised,
     UnknownModel,
     UnknownVersion,
+    UsageUncounted,
     quoted,
 )
 from service.request_ids import request_id_of
@@ -49,6 +52,9 @@ class Kind(NamedTuple):
 PROBLEMS: dict[type[ServiceError], Kind] = {
     MalformedBody: Kind(400, "malformed-json", "The body is not valid JSON"),
     MalformedArray: Kind(400, "malformed-npy", "The body is not an npy file of numbers"),
+    Unauthorised: Kind(401, "unauthorised", "A key is needed"),
+    AdministrationRefused: Kind(403, "administration-refused", "Only an administrator may do this"),
+    UsageUncounted: Kind(404, "usage-uncounted", "How these codes are used is not counted"),
     UnknownModel: Kind(404, "unknown-model", "There is no such model"),
     UnknownVersion: Kind(404, "unknown-version", "The model has no such version"),
     ReplyTypeRefused: Kind(406, "not-acceptable", "No type of reply that the request accepts is written here"),
@@ -112,7 +118,14 @@ def response_to(request: Request, error: ServiceError) -> Response | None:
     headers = None
     if isinstance(error, Overloaded):
         headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
+    if isinstance(error, Unauthorised):
+        headers = {"WWW-Authenticate": "Bearer"}
     return problem_response(request, kind, str(error), errors, headers)
+
+
+def cause_of(error: ServiceError) -> str:
+    """The word for an error, the last part of its type's URN."""
+    return PROBLEMS.get(type(error), BUG).slug
 
 
 def response_to_bug(request: Request) -> Response:

@@ -361,6 +361,25 @@ class Ready(_Reply):
     reasons: list[Annotated[str, Field(description="Why the service as a whole should get no requests now.")]]
 
 
+class UsageReply(_Reply):
+    """How the codes of a model were used over a sliding window. Lists have an entry for each latent."""
+
+    model: str
+    version: int
+    window_seconds: float
+    num_rows: Annotated[int, Field(description="Codes in the window.")]
+    max_entropy_bits: Annotated[float, Field(description="log2 of the number of symbols.")]
+    entropy_bits: list[float]
+    dead_latents: Annotated[list[int], Field(description="Latents that took the same symbol for every row.")]
+    unseen_symbols: Annotated[list[int], Field(description="How many symbols did not come.")]
+    drift: Annotated[
+        list[float], Field(description="Total variation distance, 0 to 1, of the window from all that came before it.")
+    ]
+    near_tie_ratio: Annotated[
+        float | None, Field(description="Share of symbols decided by less than 1e-4; null while none was looked at.")
+    ]
+
+
 class ProblemField(_Reply):
     """One field that does not fit."""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import SettingsRefused, quoted
@@ -115,6 +115,37 @@ class Settings(BaseSettings):
             "work costs less than handing it over."
         ),
     )
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description=(
+            "Keys that callers of the models need, as `name:key`, separated by commas or blanks. Without any, here or "
+            "in the file, everybody may call."
+        ),
+    )
+    api_keys_file: Path | None = Field(
+        None, description="File of more such keys, one a line; read when a worker starts."
+    )
+    admin_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Keys of administrators, in the same form. Without any, nobody may load or unload models.",
+    )
+    admin_keys_file: Path | None = Field(None, description="File of more such keys.")
+    open_metrics: bool = Field(True, description="Whether `/metrics` needs no key, where other routes do.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description=(
+            "Origins whose pages may call from a browser, such as `https://example.org`, separated by blanks; `*`: all."
+        ),
+    )
+    request_timeout_ms: int = Field(
+        30_000,
+        ge=0,
+        le=3_600_000,
+        description=(
+            "Deadline of a request, after which it gets 504 and is not worked on; `X-Request-Timeout-Ms` asks for a "
+            "shorter one. 0: none."
+        ),
+    )
     max_connections: int = Field(
         2048, ge=1, le=1 << 20, description="Most open connections of a worker; one more gets 503 and is closed."
     )
@@ -146,7 +177,21 @@ class Settings(BaseSettings):
         description="How long the queues of all workers may be full before the service is not ready.",
     )
     log_level: LogLevel = Field("info", description="`debug`, `info`, `warning` or `error`.")
-    access_log: bool = Field(False, description="Whether every request is logged.")
+    access_log: bool = Field(False, description="Whether every request is logged, as one JSON document on a line.")
+    usage_window_seconds: float = Field(
+        600.0, ge=1, le=86400, description="The window in which it is counted how a model's codes are used."
+    )
+    otlp_endpoint: str = Field(
+        "",
+        description=(
+            "URL to export OpenTelemetry traces to, such as `http://localhost:4318/v1/traces`; needs the extra `otel`."
+        ),
+    )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:
+        return value.split() if isinstance(value, str) else value
 
     @field_validator("model_repositories", mode="before")
     @classmethod
@@ -168,8 +213,7 @@ class Settings(BaseSettings):
             return cls()
         except ValidationError as error:
             sentences = [
-                f"{_variable(problem)}={quoted(os.environ.get(_variable(problem), ''))}: "
-                f"{problem['msg'].removeprefix('Value error, ')}"
+                f"{_variable(problem)}={_shown(_variable(problem))}: {problem['msg'].removeprefix('Value error, ')}"
                 for problem in error.errors(include_url=False)
             ]
             raise SettingsRefused("; ".join(sentences)) from None
@@ -177,6 +221,12 @@ class Settings(BaseSettings):
 
 def _variable(problem: Any) -> str:
     return PREFIX + str(problem["loc"][0]).upper()
+
+
+def _shown(variable: str) -> str:
+    """What the environment says, unless it is secret."""
+    field = Settings.model_fields[variable.removeprefix(PREFIX).lower()]
+    return "a secret" if field.annotation is SecretStr else quoted(os.environ.get(variable, ""))
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:

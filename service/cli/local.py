@@ -46,7 +46,7 @@ def load(where: Where, model: ModelId) -> LocalBackend:
         find(_roots(where, settings), model),
         device=where.device or settings.device,
         num_threads=settings.intra_op_num_threads,
-        max_rows_per_run=settings.max_rows_per_run,
+        max_rows_per_run=None if settings.max_batch_rows == "auto" else settings.max_batch_rows,
     )
     golden.check(engine)
     return LocalBackend(engine)

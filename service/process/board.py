@@ -18,7 +18,7 @@ _FIELDS = ("pid", "slot", "phase", "models_ready", "queued_rows", "saturated_sin
 _LINE = len(_FIELDS)
 _AT = {name: index for index, name in enumerate(_FIELDS)}
 _WORD = 8
-_HEADER = ("num_slots", "stopping", "_", "_", "_", "_", "_", "_")
+_HEADER = ("num_slots", "stopping", "num_deaths", "_", "_", "_", "_", "_")
 
 
 class Phase(IntEnum):
@@ -76,6 +76,15 @@ class Board:
     def stopping(self) -> bool:
         """Whether the whole service has been told to stop. Set by the supervisor, once."""
         return bool(self._words[1])
+
+    @property
+    def num_deaths(self) -> int:
+        """How many workers ended without being told to."""
+        return self._words[2]
+
+    def note_death(self) -> None:
+        """One more. For the supervisor."""
+        self._words[2] += 1
 
     def stop(self) -> None:
         """Say to everybody that the service stops."""

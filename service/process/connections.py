@@ -17,6 +17,8 @@ import orjson
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+_MAX_SURPLUS_BYTES = 64 << 20
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -54,6 +56,7 @@ class Connection(HttpToolsProtocol):
         self._idle_since = self._stuck_since = 0.0
         self._in_head = True
         self._head_bytes = 0
+        self._surplus_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The clock starts, and the number of connections is counted."""
@@ -75,6 +78,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._surplus_bytes = 0
         if self._arriving_since is None:
             self._arriving_since = time.monotonic()
 
@@ -89,9 +93,18 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Of a request that was refused nothing more is read."""
-        if self.cycle is not None and not self.transport.is_closing():
-            super().on_body(body)
+        """What comes after the reply is dropped, so that a client that sends all before it reads finds the reply; but
+        not without end.
+        """
+        if self.cycle is None or self.transport.is_closing():
+            return
+        if self.cycle.response_complete:
+            self._surplus_bytes += len(body)
+            if self._surplus_bytes > _MAX_SURPLUS_BYTES:
+                self.config.on_refused("body-after-reply")
+                self.transport.abort()
+            return
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """All of the request is here."""

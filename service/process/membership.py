@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from service.observation.arena import Arena
 from service.process.board import Board, Pen, Phase
 from service.process.control import Alone, Control
 
@@ -14,6 +15,7 @@ class Membership:
     """What the application knows of the process it runs in, and of the other workers."""
 
     board: Board
+    arena: Arena
     place: int
     control: Control
 
@@ -25,7 +27,7 @@ class Membership:
         pen.enter(os.getpid(), 0)
         pen.models_ready(True)
         pen.phase(Phase.SERVING)
-        return cls(board, 0, Alone())
+        return cls(board, Arena.create(1), 0, Alone())
 
     @property
     def slot(self) -> int:

@@ -28,6 +28,7 @@ from types import FrameType
 from typing import Any
 
 from service.errors import StartRefused
+from service.observation.arena import Arena
 from service.process.board import Board
 from service.process.control import MAX_LINE_BYTES
 
@@ -70,11 +71,18 @@ class Supervisor:
     """Runs in the main thread of its process."""
 
     def __init__(
-        self, listeners: Sequence[socket.socket], board: Board, *, drain_seconds: float, grace_seconds: float
+        self,
+        listeners: Sequence[socket.socket],
+        board: Board,
+        arena: Arena,
+        *,
+        drain_seconds: float,
+        grace_seconds: float,
     ) -> None:
         """`drain_seconds`: how long to go on accepting after SIGTERM; `grace_seconds`: how long the end may take."""
         self._listeners = list(listeners)
         self._board = board
+        self._arena = arena
         self._drain_seconds = drain_seconds
         self._grace_seconds = grace_seconds
         self._selector = selectors.DefaultSelector()
@@ -169,12 +177,13 @@ class Supervisor:
             "place": place,
             "listeners": [listener.fileno() for listener in self._listeners],
             "board": self._board.descriptor,
+            "arena": self._arena.descriptor,
             "control": there.fileno(),
         }
         options = [f"-W{option}" for option in sys.warnoptions]
         process = subprocess.Popen(  # noqa: S603 - this interpreter and this package
             [sys.executable, *options, "-m", "service.process.worker", json.dumps(given)],
-            pass_fds=(*given["listeners"], given["board"], given["control"]),
+            pass_fds=(*given["listeners"], given["board"], given["arena"], given["control"]),
         )
         there.close()
         here.setblocking(False)
@@ -206,6 +215,7 @@ class Supervisor:
         cause = worker.refusal or f"ended {'by signal' if status < 0 else 'with status'} {abs(status)}"
         if not self._ever_served:
             raise StartRefused(worker.refusal or f"a worker process {cause} before it served")
+        self._board.note_death()
         others = [other for other in self._workers if other.slot == worker.slot and not other.retires]
         if others:
             if not worker.serves:

@@ -16,6 +16,7 @@ from typing import Any
 from service import logs
 from service.app import create_app
 from service.errors import StartRefused
+from service.observation.arena import Arena
 from service.parts import Parts
 from service.process.board import Board, Phase
 from service.process.connections import Bounds, Config
@@ -38,7 +39,7 @@ def main(given: dict[str, Any]) -> int:
     settings = Settings.from_environment()
     logs.configure(settings)
     channel = Channel(socket.socket(fileno=given["control"]), given["slot"])
-    membership = Membership(Board(given["board"]), given["place"], channel)
+    membership = Membership(Board(given["board"]), Arena(given["arena"]), given["place"], channel)
     membership.pen.enter(os.getpid(), given["slot"])
     try:
         application = create_app(settings, membership=membership)
@@ -51,31 +52,32 @@ def main(given: dict[str, Any]) -> int:
         max_headers=_MAX_HEADERS,
         max_connections=settings.max_connections,
     )
+    parts: Parts = application.state.parts
     config = Config(
         application,
         bounds,
+        on_refused=lambda cause: parts.metrics.rejected.add((cause,)),
         lifespan="on",
         log_config=None,
-        access_log=settings.access_log,
+        access_log=False,
         server_header=False,
         proxy_headers=False,
     )
     _raise_descriptor_limit(settings.max_connections)
     listeners = [socket.socket(fileno=number) for number in given["listeners"]]
-    server = Server(config, grace_seconds=settings.grace_seconds, on_started=lambda: _serves(channel, membership))
+    server = Server(config, grace_seconds=settings.grace_seconds, on_started=lambda: _serves(channel, parts))
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(server, listeners, channel, membership, application.state.parts))
+        runner.run(_serve(server, listeners, channel, membership))
     return 0
 
 
-def _serves(channel: Channel, membership: Membership) -> None:
-    membership.pen.phase(Phase.SERVING)
+def _serves(channel: Channel, parts: Parts) -> None:
+    parts.membership.pen.models_ready(parts.catalog.readiness().ready)
+    parts.membership.pen.phase(Phase.SERVING)
     channel.say(kind="serves")
 
 
-async def _serve(
-    server: Server, listeners: list[socket.socket], channel: Channel, membership: Membership, parts: Parts
-) -> None:
+async def _serve(server: Server, listeners: list[socket.socket], channel: Channel, membership: Membership) -> None:
     """Until told to stop, and then to the end of what was accepted."""
     listening = asyncio.create_task(channel.listen())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, channel.stop, 0.0)
@@ -84,7 +86,7 @@ async def _serve(
     await channel.caught_up.wait()
     serving = asyncio.create_task(server.serve(sockets=[listeners[channel.slot].dup()]))
     others = [
-        asyncio.create_task(_tidy(server, membership, parts)),
+        asyncio.create_task(_tidy(server)),
         asyncio.create_task(_adopt(server, listeners, channel)),
     ]
     delay = await channel.told_to_stop()
@@ -108,11 +110,9 @@ async def _adopt(server: Server, listeners: list[socket.socket], channel: Channe
             server.release(listeners[slot])
 
 
-async def _tidy(server: Server, membership: Membership, parts: Parts) -> None:
-    """What is done twice a second, and for no request."""
+async def _tidy(server: Server) -> None:
     while True:
         server.tidy()
-        membership.pen.models_ready(parts.catalog.readiness().ready)
         await asyncio.sleep(_TICK_SECONDS)
 
 

@@ -235,7 +235,8 @@ async def _answer(
     if media_type != wire.JSON:
         _require_one_array(job, media_type)
     named = {"model": engine.manifest.name, "version": engine.manifest.version}
-    fields = named | await job.reply(dispatcher, exchange.deadline)
+    fields: dict[str, Any] = named | await job.reply(dispatcher, exchange.deadline)
+    exchange.scope["state"]["num_rows"] = len(fields[job.arrays[0]])
     reply = wire.Reply(engine.manifest, fields, job.arrays[0])
     if media_type == wire.PNG:
         _require_picture(np.asarray(fields["outputs"]), settings.max_image_pixels)

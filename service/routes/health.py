@@ -1,12 +1,14 @@
 """Probes, at the paths of the Open Inference Protocol."""
 
+from typing import Any
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service import wire
 from service.openapi import reply_content
-from service.parts import parts_of
+from service.parts import Parts, parts_of
 from service.schemas import Live, Ready
 
 
@@ -21,16 +23,19 @@ async def ready(request: Request) -> Response:
     `failed` names the versions that would answer by default, had they not been refused; `reasons` says why the service
     as a whole should get no requests.
     """
-    parts = parts_of(request)
-    readiness = parts.catalog.readiness()
-    parts.membership.pen.models_ready(readiness.ready)
+    found = readiness(parts_of(request))
+    return Response(wire.to_json(found), 200 if found["ready"] else 503, media_type=wire.JSON)
+
+
+def readiness(parts: Parts) -> dict[str, Any]:
+    """Of the whole service, as `schemas.Ready` describes it."""
+    of_models = parts.catalog.readiness()
+    parts.membership.pen.models_ready(of_models.ready)
     reasons = list(parts.membership.obstacles(saturated_seconds=parts.settings.saturated_seconds))
     failed = [
-        {"model": refusal.name, "version": refusal.version, "reason": refusal.reason} for refusal in readiness.failed
+        {"model": refusal.name, "version": refusal.version, "reason": refusal.reason} for refusal in of_models.failed
     ]
-    is_ready = readiness.ready and not reasons
-    content = wire.to_json({"ready": is_ready, "failed": failed, "reasons": reasons})
-    return Response(content, 200 if is_ready else 503, media_type=wire.JSON)
+    return {"ready": of_models.ready and not reasons, "failed": failed, "reasons": reasons}
 
 
 def router() -> APIRouter:

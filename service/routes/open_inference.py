@@ -193,6 +193,7 @@ async def _infer(parts: Parts, exchange: Exchange, model: str, version: str | No
         exchange.deadline,
     )
     found = await infer(parts.dispatcher, engine, asked, exchange.deadline)
+    exchange.scope["state"]["num_rows"] = len(next(iter(found.arrays.values()), ()))
     num_values = sum(found.arrays[output.name].size for output in asked.outputs if not output.binary)
     reply = await parts.dispatcher.run(
         lambda: write_reply(asked, engine.manifest, found.arrays, seed=found.seed),

@@ -1,0 +1,152 @@
+"""Metrics: what the service counts, that all workers' numbers are in it, and that it is what Prometheus reads."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from service_process import ServiceProcess
+
+from service.observation.arena import REGION_BYTES, Arena
+from service.observation.families import Family, Meter, Sample, exposition, totals
+
+ENCODE = "/v1/models/tiny-binary/encode"
+ROW = [0.5] * 16
+
+
+def scraped(service: ServiceProcess) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    reply = httpx.get(f"{service.url}/metrics")
+    assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return {
+        (sample.name.removeprefix("latent_codes_"), tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(reply.text)
+        for sample in family.samples
+    }
+
+
+def value(found: dict[tuple[str, tuple[tuple[str, str], ...]], float], name: str, **labels: str) -> float:
+    """The sum over all samples of that name with these labels."""
+    return sum(
+        number for (known, pairs), number in found.items() if known == name and labels.items() <= dict(pairs).items()
+    )
+
+
+def test_requests_of_all_workers_are_counted_once(tmp_path: Path, tiny_repository: Path) -> None:
+    with ServiceProcess([tiny_repository], log=tmp_path / "log", workers=2) as service:
+        for number in range(60):
+            # A connection each: the kernel spreads them over the workers.
+            body = {"inputs": [ROW] * 3} if number % 3 else {"inputs": []}
+            httpx.post(f"{service.url}{ENCODE}", json=body)
+        found = scraped(service)
+        encode = {"route": "/v1/models/{model}/encode", "model": "tiny-binary", "method": "POST"}
+        assert value(found, "http_requests_total", **encode, status="200") == 40
+        assert value(found, "http_requests_total", **encode, status="422") == 20
+        assert value(found, "http_request_duration_seconds_count", **encode) == 60
+        assert 0 < value(found, "http_request_duration_seconds_sum", **encode) < 60
+        assert value(found, "rejected_total", cause="invalid-fields") == 20
+        assert value(found, "codes_total", model="tiny-binary", version="1") == 120
+        assert value(found, "workers", phase="serving") == 2
+        assert value(found, "ready") == 1
+        assert value(found, "model_info", model="tiny-binary", provider="CPUExecutionProvider") == 1
+        assert value(found, "http_requests_in_flight") == 1  # the scrape itself
+
+
+def test_what_a_worker_counted_is_not_lost_when_it_dies(tmp_path: Path, tiny_repository: Path) -> None:
+    with ServiceProcess([tiny_repository], log=tmp_path / "log", workers=1) as service:
+        for _ in range(10):
+            httpx.post(f"{service.url}{ENCODE}", json={"inputs": [ROW]})
+        [worker] = service.workers()
+        os.kill(worker, signal.SIGKILL)
+        httpx.post(f"{service.url}{ENCODE}", json={"inputs": [ROW]}, timeout=60)
+        found = scraped(service)
+        assert value(found, "http_requests_total", route="/v1/models/{model}/encode") == 11
+        assert value(found, "worker_deaths_total") == 1
+        assert value(found, "http_requests_in_flight") == 1
+
+
+def test_a_name_that_anybody_can_invent_is_no_label(running_service: ServiceProcess) -> None:
+    for number in range(5):
+        httpx.post(f"{running_service.url}/v1/models/invented-{number}/encode", json={"inputs": [ROW]})
+        httpx.get(f"{running_service.url}/invented/{number}")
+        httpx.request("BREW", f"{running_service.url}/v1/models")
+    assert "invented" not in httpx.get(f"{running_service.url}/metrics").text
+    assert "BREW" not in httpx.get(f"{running_service.url}/metrics").text
+
+
+def test_every_bucket_of_a_histogram_holds_those_below_it() -> None:
+    family = Family("wait_seconds", "histogram", "Waiting.", ("model",), (0.1, 1.0))
+    arena = Arena.create(2)
+    for place, seconds in ((0, 0.05), (0, 0.1), (1, 0.5), (1, 7.0)):
+        Meter(family, arena.region(place)).observe(("a",), seconds)
+    samples = totals(family, arena, range(2))
+    assert samples == [Sample(("a",), [2.0, 1.0, 1.0, pytest.approx(7.65)])]
+    text = "\n".join(exposition(family, samples)) + "\n"
+    [parsed] = text_string_to_metric_families(text)
+    found = {(sample.name, sample.labels.get("le")): sample.value for sample in parsed.samples}
+    assert found["latent_codes_wait_seconds_bucket", "0.1"] == 2
+    assert found["latent_codes_wait_seconds_bucket", "1"] == 3
+    assert found["latent_codes_wait_seconds_bucket", "+Inf"] == found["latent_codes_wait_seconds_count", None] == 4
+
+
+@pytest.mark.parametrize("name", ['quo"te', "back\\slash", "new\nline", "ünïcode"])
+def test_labels_come_back_as_they_were(name: str) -> None:
+    family = Family("seen_total", "counter", "Seen.", ("name",))
+    arena = Arena.create(1)
+    Meter(family, arena.region(0)).add((name,), 3)
+    [parsed] = text_string_to_metric_families("\n".join(exposition(family, totals(family, arena, [0]))) + "\n")
+    assert [(sample.labels["name"], sample.value) for sample in parsed.samples] == [(name, 3)]
+
+
+def test_a_region_is_found_again_by_who_comes_after() -> None:
+    arena = Arena.create(1)
+    arena.region(0).block("a", 3)[2] = 5.0
+    arena.region(0).block("b", 1)[0] = 7.0
+    assert {key: list(block) for key, block in Arena(arena.descriptor).blocks(0)} == {"a": [0, 0, 5], "b": [7]}
+    assert arena.region(0).block("a", 3)[2] == 5.0
+
+
+def test_a_full_region_loses_counts_and_nothing_else() -> None:
+    arena = Arena.create(2)
+    region = arena.region(0)
+    region.block("most", REGION_BYTES // 8 - 10)
+    region.block("too much", 100)[0] = 1.0
+    assert [key for key, _ in arena.blocks(0)] == ["most"]
+    assert list(arena.blocks(1)) == []
+
+
+def test_counting_a_request_costs_little() -> None:
+    """The budget of all that is done beside a request is 15 microseconds; counting has a tenth of it."""
+    family = Family("seconds", "histogram", "Time.", ("route", "status"), tuple(2.0**power for power in range(-13, 4)))
+    meter = Meter(family, Arena.create(1).region(0))
+    labels = ("/v1/models/{model}/encode", "200")
+    best = min(_seconds_of(lambda: meter.observe(labels, 0.0004), 2000) for _ in range(20))
+    assert best < 5e-6
+
+
+def _seconds_of(work: object, times: int) -> float:
+    start = time.perf_counter()
+    for _ in range(times):
+        work()  # type: ignore[operator]
+    return (time.perf_counter() - start) / times
+
+
+def test_a_request_has_a_line_in_the_access_log_and_nothing_of_what_it_said(
+    tmp_path: Path, tiny_repository: Path
+) -> None:
+    with ServiceProcess([tiny_repository], log=tmp_path / "log", access_log=True) as service:
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        headers = {"X-Request-ID": "one-of-mine", "traceparent": trace}
+        httpx.post(f"{service.url}{ENCODE}", json={"inputs": [ROW] * 3}, headers=headers)
+        httpx.get(f"{service.url}/v1/models?q=private")
+        lines = [json.loads(line) for line in service.log_text().splitlines() if line.startswith("{")]
+    [line] = [line for line in lines if line["request_id"] == "one-of-mine"]
+    assert line["route"] == "/v1/models/{model}/encode"
+    assert (line["model"], line["rows"], line["status"], line["method"]) == ("tiny-binary", 3, 200, "POST")
+    assert line["traceparent"] == trace
+    assert 0 < line["milliseconds"] < 60_000
+    assert "private" not in service.log_text()
+    assert any(line["route"] == "/v1/models" for line in lines)
