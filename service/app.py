@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from itertools import chain
 
 import anyio
 from fastapi import FastAPI
@@ -20,14 +21,16 @@ from service.live_models import LiveModels
 from service.model_control import ModelControl
 from service.observation.access_log import AccessLog
 from service.observation.metrics import Metrics
+from service.observation.runs import Runs
 from service.observation.tracing import Tracing
 from service.observation.usage import Counts
 from service.observation.watched import WatchedDispatcher
 from service.open_inference import framing
 from service.parts import Parts
 from service.process.membership import Membership
-from service.routes import codes, health, models, observation, open_inference, playground
+from service.routes import codes, health, models, observation, open_inference, playground, repository
 from service.settings import Settings
+from service.statistics import Statistics
 from service.upkeep import Upkeep
 
 DESCRIPTION = """
@@ -59,9 +62,13 @@ def create_app(
         max_queue_rows=settings.max_queue_rows,
         max_inline_seconds=settings.max_inline_ms / 1000,
     )
-    dispatcher = WatchedDispatcher(limits, metrics=metrics, usage=usage)
+    arena = membership.arena
+    statistics = Statistics(
+        metrics.region.block, lambda: chain.from_iterable(map(arena.blocks, range(arena.num_places)))
+    )
+    dispatcher = WatchedDispatcher(limits, Runs(metrics, statistics), metrics=metrics, usage=usage)
     control = ModelControl(live_models, membership.control)
-    parts = Parts(settings, live_models, control, dispatcher, membership, metrics, usage)
+    parts = Parts(settings, live_models, control, dispatcher, membership, metrics, usage, statistics)
     watch = Watch(metrics, AccessLog(settings.access_log), tracing or Tracing.to(settings.otlp_endpoint))
 
     @asynccontextmanager
@@ -100,6 +107,7 @@ def create_app(
         models.router(),
         health.router(),
         open_inference.router(),
+        repository.router(),
         observation.router(),
     ):
         app.include_router(router)

@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,15 @@ class BatchLimits:
     """A run that is estimated to take longer is not made on the event loop."""
 
 
+class Ran(NamedTuple):
+    """A run that was made."""
+
+    num_rows: int
+    seconds: float
+    waited_seconds: tuple[float, ...]
+    """Of each caller who took part, from asking to its beginning."""
+
+
 class _Caller:
     """Somebody who waits for rows."""
 
@@ -75,10 +84,18 @@ class Batcher:
     """Joins the rows that come for one run function. For one event loop."""
 
     def __init__(
-        self, run: Run, seconds_for: Callable[[int], float], limits: BatchLimits, executor: Executor | None = None
+        self,
+        run: Run,
+        seconds_for: Callable[[int], float],
+        limits: BatchLimits,
+        executor: Executor | None = None,
+        watch: Callable[[Ran], None] = lambda _ran: None,
     ) -> None:
-        """`seconds_for` estimates how long a run of that many rows takes."""
+        """`seconds_for` estimates how long a run of that many rows takes; `watch` hears, on the loop, of each made."""
         self._run = run
+        self._watch = watch
+        self._made: list[Ran] = []
+        """Runs that were not told of yet: they may have been made in the thread."""
         self._seconds_for = seconds_for
         self._limits = limits
         self._executor = executor
@@ -107,7 +124,10 @@ class Batcher:
                 raise _too_late()
             self._turn_end = asyncio.get_running_loop().call_soon(self._begin)
             self._num_shared = 1
-            return self._run(arrays, outputs)
+            began = time.monotonic()
+            found = self._run(arrays, outputs)
+            self._watch(Ran(num_rows, time.monotonic() - began, (0.0,)))
+            return found
         self._num_came += 1
         caller = _Caller(arrays, outputs, deadline, self._rows_in_turn + num_rows, self._num_came)
         heapq.heappush(self._waiting, caller)
@@ -173,6 +193,9 @@ class Batcher:
 
     def _settle(self, answers: list[tuple[_Caller, Any]]) -> None:
         self._num_shared, self._ended_at = len(answers), time.monotonic()
+        for ran in self._made:
+            self._watch(ran)
+        self._made.clear()
         for caller, answer in answers:
             if caller.future.done():
                 continue
@@ -207,16 +230,23 @@ class Batcher:
 
     def _shared_run(self, callers: Sequence[_Caller]) -> list[list[NDArray[Any]]]:
         if len(callers) == 1:
-            return [self._run(callers[0].arrays, callers[0].outputs)]
+            return [self._timed_run(callers, callers[0].arrays, callers[0].outputs)]
         names = list(dict.fromkeys(name for caller in callers for name in caller.outputs))
         joined = [np.concatenate(arrays) for arrays in zip(*(caller.arrays for caller in callers), strict=True)]
-        found = dict(zip(names, self._run(joined, names), strict=True))
+        found = dict(zip(names, self._timed_run(callers, joined, names), strict=True))
         shares, start = [], 0
         for caller in callers:
             end = start + caller.num_rows
             shares.append([found[name][start:end] for name in caller.outputs])
             start = end
         return shares
+
+    def _timed_run(self, callers: Sequence[_Caller], arrays: Arrays, outputs: Sequence[str]) -> list[NDArray[Any]]:
+        began = time.monotonic()
+        found = self._run(arrays, outputs)
+        waited = tuple(began - caller.came_at for caller in callers)
+        self._made.append(Ran(len(arrays[0]), time.monotonic() - began, waited))
+        return found
 
 
 def _too_late() -> DeadlineExceeded:

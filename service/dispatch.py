@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, Unpack
+from typing import Any, NamedTuple, Protocol, TypeVar, Unpack
 
 from numpy.typing import NDArray
 
 from models.manifest import Role
-from service.batching import Batcher, BatchLimits
+from service.batching import Batcher, BatchLimits, Ran
 from service.checks import Floats
 from service.engine import EncodeParameters, Engine, GenerateParameters
 from service.errors import DeadlineExceeded, Overloaded
@@ -50,6 +50,26 @@ class DispatchLimits(NamedTuple):
     max_inline_seconds: float
 
 
+class Watch(Protocol):
+    """Hears of all that is done, on the event loop. It must be quick."""
+
+    def ran(self, engine: Engine, role: Role, ran: Ran) -> None:
+        """A graph of the engine was run."""
+
+    def answered(self, engine: Engine, num_rows: int, seconds: float, *, is_error: bool) -> None:
+        """A request of so many rows, times samples, that was let in or turned away, got an answer or an error."""
+
+
+class Nobody:
+    """Who watches where nobody does."""
+
+    def ran(self, engine: Engine, role: Role, ran: Ran) -> None:
+        """Nothing is done."""
+
+    def answered(self, engine: Engine, num_rows: int, seconds: float, *, is_error: bool) -> None:
+        """Nothing is done."""
+
+
 class Dispatcher:
     """Brings the work of many requests to the engines. For one event loop.
 
@@ -57,8 +77,9 @@ class Dispatcher:
     raises, Overloaded, and DeadlineExceeded.
     """
 
-    def __init__(self, limits: DispatchLimits) -> None:
+    def __init__(self, limits: DispatchLimits, watch: Watch | None = None) -> None:
         self._limits = limits
+        self._watch = watch or Nobody()
         self._backlog = Backlog(limits.max_queue_rows)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._desks: dict[int, _Desk] = {}
@@ -124,6 +145,16 @@ class Dispatcher:
         return await self.run(check, array.nbytes * _CHECKED_SECONDS_PER_BYTE, deadline)
 
     async def _done(self, engine: Engine, operation: Operation, deadline: float | None) -> Arrays:
+        began, is_error = time.monotonic(), True
+        try:
+            found = await self._found(engine, operation, deadline)
+            is_error = False
+        finally:
+            num_rows = operation.num_rows * operation.num_samples
+            self._watch.answered(engine, num_rows, time.monotonic() - began, is_error=is_error)
+        return found
+
+    async def _found(self, engine: Engine, operation: Operation, deadline: float | None) -> Arrays:
         """What the operation finds, from runs that it shares with others."""
         max_rows, batchers = self._desks.get(id(engine)) or self._open(engine)
 
@@ -150,13 +181,19 @@ class Dispatcher:
         desk = _Desk(
             max_rows,
             {
-                role: Batcher(partial(_run_graph, here, role), cost.seconds, limits, self._thread)
+                role: Batcher(
+                    partial(_run_graph, here, role), cost.seconds, limits, self._thread, partial(self._ran, here, role)
+                )
                 for role, cost in engine.costs.items()
             },
         )
         self._desks[id(engine)] = desk
         weakref.finalize(engine, self._desks.pop, id(engine), None)
         return desk
+
+    def _ran(self, engine: "weakref.ref[Engine]", role: Role, ran: Ran) -> None:
+        if (engine_here := engine()) is not None:
+            self._watch.ran(engine_here, role, ran)
 
 
 class _Desk(NamedTuple):

@@ -35,6 +35,9 @@ _REQUESTS = (
     schemas.ReconstructRequest,
     schemas.GenerateRequest,
     open_inference.InferenceRequest,
+    open_inference.RepositoryIndexRequest,
+    open_inference.RepositoryLoadRequest,
+    open_inference.RepositoryUnloadRequest,
 )
 _REPLIES = (
     schemas.EncodeReply,
@@ -52,6 +55,8 @@ _REPLIES = (
     open_inference.ModelMetadata,
     open_inference.ModelReady,
     open_inference.ServerMetadata,
+    open_inference.RepositoryIndex,
+    open_inference.ModelStatistics,
     open_inference.ProtocolError,
 )
 
@@ -183,4 +188,7 @@ def _examples(engine: Engine) -> dict[str, Any]:
             "outputs": [{"name": "codes"}, {"name": "margins"}],
             "parameters": {"temperature": 0.7, "seed": 7},
         },
+        "index": {"ready": True},
+        "load": {},
+        "unload": {"parameters": {"unload_dependents": False}},
     }

@@ -12,6 +12,7 @@ from service.observation.metrics import Metrics
 from service.observation.usage import Counts
 from service.process.membership import Membership
 from service.settings import Settings
+from service.statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Parts:
     membership: Membership
     metrics: Metrics
     usage: Counts
+    statistics: Statistics
 
     @property
     def catalog(self) -> Catalog:

@@ -188,6 +188,11 @@ class Settings(BaseSettings):
         ),
     )
 
+    @property
+    def has_administrators(self) -> bool:
+        """Whether anybody may load and unload models."""
+        return bool(self.admin_keys.get_secret_value().strip() or self.admin_keys_file)
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: Any) -> Any:

@@ -23,7 +23,7 @@ SERVER_NAME = "latent-codes"
 PLATFORM = "onnxruntime_onnx"
 """What Triton calls ONNX graphs run by ONNX Runtime."""
 
-EXTENSIONS = ("binary_tensor_data", "parameters")
+EXTENSIONS = ("binary_tensor_data", "parameters", "statistics")
 """Those always there."""
 REPOSITORY_EXTENSION = "model_repository"
 

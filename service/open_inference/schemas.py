@@ -6,7 +6,7 @@ those of a reply hold nothing else.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, RootModel, WithJsonSchema
 
 from models.noise import MAX_SEED
 from service.open_inference.metadata import INPUTS, OUTPUTS
@@ -166,6 +166,97 @@ class ServerMetadata(_Object):
     name: str
     version: str
     extensions: list[str]
+
+
+class DurationStat(_Object):
+    """How often something was done, and how long it took in all."""
+
+    count: int
+    ns: int
+
+
+class InferenceStats(_Object):
+    """Of the requests for a version."""
+
+    success: DurationStat
+    fail: DurationStat
+    queue: DurationStat
+    compute_input: DurationStat
+    compute_infer: DurationStat
+    compute_output: DurationStat
+    cache_hit: DurationStat
+
+
+class BatchStats(_Object):
+    """Of the runs with so many rows."""
+
+    batch_size: int
+    compute_input: DurationStat
+    compute_infer: DurationStat
+    compute_output: DurationStat
+
+
+class ModelStat(_Object):
+    """What was done for one version since the service started, in all workers."""
+
+    name: str
+    version: str
+    last_inference: Annotated[int, Field(description="Milliseconds since 1970; 0 when nothing was asked for yet.")]
+    inference_count: Annotated[int, Field(description="Rows, times samples, of requests that were answered.")]
+    execution_count: Annotated[int, Field(description="Runs of one of the model's graphs.")]
+    inference_stats: InferenceStats
+    batch_stats: list[BatchStats]
+
+
+class ModelStatistics(_Object):
+    """Of every version that the path means and that is served."""
+
+    model_stats: list[ModelStat]
+
+
+class RepositoryIndexRequest(_Lenient):
+    """Which entries of the index are wanted."""
+
+    ready: Annotated[bool | None, Field(description="Only versions that are served.")] = None
+
+
+class NoParameters(_Object):
+    """There are none: a model is loaded as it is on disk."""
+
+
+class RepositoryLoadRequest(_Lenient):
+    """Nothing but the model that the path names."""
+
+    parameters: NoParameters | None = None
+
+
+class UnloadParameters(_Object):
+    """Of a request to unload."""
+
+    unload_dependents: Annotated[bool | None, Field(description="Changes nothing: models do not depend on others.")] = (
+        None
+    )
+
+
+class RepositoryUnloadRequest(_Lenient):
+    """Nothing but the model that the path names."""
+
+    parameters: UnloadParameters | None = None
+
+
+class RepositoryEntry(_Object):
+    """A version on disk or in service."""
+
+    name: str
+    version: str
+    state: Literal["READY", "UNAVAILABLE"]
+    reason: Annotated[
+        str, Field(description="Why it is not served, or what is wrong with its files; empty if nothing.")
+    ]
+
+
+class RepositoryIndex(RootModel[list[RepositoryEntry]]):
+    """Versions on disk or in service, by name and version."""
 
 
 class ProtocolError(_Object):

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from importlib.metadata import version as version_of
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -16,7 +18,7 @@ from starlette.types import Scope
 from service.edge import DirectRoute
 from service.errors import ModelUnavailable
 from service.exchange import Answer, Exchange
-from service.open_inference import framing, metadata
+from service.open_inference import framing, metadata, statistics
 from service.open_inference.inference import infer
 from service.open_inference.replies import write_reply
 from service.open_inference.requests import read_request
@@ -25,6 +27,7 @@ from service.open_inference.schemas import (
     InferenceResponse,
     ModelMetadata,
     ModelReady,
+    ModelStatistics,
     ServerMetadata,
 )
 from service.openapi import Responses, protocol_error_responses, reply_content, request_body
@@ -41,9 +44,10 @@ _LENGTH = framing.HEADER.lower().encode()
 _UNREAD = {"type": "string", "format": "binary"}
 
 
-async def describe_server() -> Response:
+async def describe_server(request: Request) -> Response:
     """The server's name and version, and the extensions of the protocol that it has."""
-    return _json(metadata.server_metadata(version_of("latent-codes"), has_repository=False))
+    has_repository = parts_of(request).settings.has_administrators
+    return _json(metadata.server_metadata(version_of("latent-codes"), has_repository=has_repository))
 
 
 async def describe_model(request: Request, model: ModelName) -> Response:
@@ -64,6 +68,26 @@ async def is_model_ready(request: Request, model: ModelName) -> Response:
 async def is_model_version_ready(request: Request, model: ModelName, version: Version) -> Response:
     """The same for one version."""
     return _readiness(request, model, version)
+
+
+async def get_statistics(request: Request) -> Response:
+    """What was done for every version that is served, since the service started, in all workers."""
+    catalog = parts_of(request).catalog
+    keys = [(name, version) for name in catalog.names() for version in catalog.versions(name)]
+    return await _statistics(request, keys)
+
+
+async def get_model_statistics(request: Request, model: ModelName) -> Response:
+    """The same for the versions of one model."""
+    catalog = parts_of(request).catalog
+    find(catalog, model)
+    return await _statistics(request, [(model, version) for version in catalog.versions(model)])
+
+
+async def get_model_version_statistics(request: Request, model: ModelName, version: Version) -> Response:
+    """The same for one version."""
+    manifest = find(parts_of(request).catalog, model, version).manifest
+    return await _statistics(request, [(manifest.name, manifest.version)])
 
 
 async def infer_with_model(request: Request, model: ModelName) -> Response:
@@ -106,6 +130,12 @@ def router() -> APIRouter:
     about_server = reply_content(ServerMetadata) | protocol_error_responses(500)
     _add(routes, "/v2", describe_server, "Server metadata", about_server)
     routes.add_api_route("/v2/", describe_server, include_in_schema=False, response_model=None)
+    about_statistics = reply_content(ModelStatistics)
+    # Before the path of a model, which `stats` would be the name of.
+    _add(routes, "/v2/models/stats", get_statistics, "Statistics", about_statistics | protocol_error_responses(500))
+    about_statistics |= protocol_error_responses(404, 500, 503)
+    _add(routes, f"{MODEL}/stats", get_model_statistics, "Statistics of a model", about_statistics)
+    _add(routes, f"{VERSION}/stats", get_model_version_statistics, "Statistics of one version", about_statistics)
     about_model = reply_content(ModelMetadata) | protocol_error_responses(404, 500, 503)
     _add(routes, MODEL, describe_model, "Model metadata", about_model)
     _add(routes, VERSION, describe_model_version, "Metadata of one version", about_model)
@@ -172,6 +202,12 @@ def _described(request: Request, model: str, version: str | None = None) -> Resp
     catalog = parts_of(request).catalog
     manifest = find(catalog, model, version).manifest
     return _json(metadata.model_metadata(manifest, catalog.versions(manifest.name)))
+
+
+async def _statistics(request: Request, keys: list[tuple[str, int]]) -> Response:
+    totals = await anyio.to_thread.run_sync(parts_of(request).statistics.totals)
+    stats = [statistics.model_stat(name, version, totals.get((name, version))) for name, version in keys]
+    return _json({"model_stats": stats})
 
 
 def _readiness(request: Request, model: str, version: str | None = None) -> Response:

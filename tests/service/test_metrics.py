@@ -142,6 +142,10 @@ def test_a_request_has_a_line_in_the_access_log_and_nothing_of_what_it_said(
         headers = {"X-Request-ID": "one-of-mine", "traceparent": trace}
         httpx.post(f"{service.url}{ENCODE}", json={"inputs": [ROW] * 3}, headers=headers)
         httpx.get(f"{service.url}/v1/models?q=private")
+        # A line is written when its reply has been sent, and may come a moment after it.
+        deadline = time.monotonic() + 30
+        while '"/v1/models"' not in service.log_text() and time.monotonic() < deadline:
+            time.sleep(0.05)
         lines = [json.loads(line) for line in service.log_text().splitlines() if line.startswith("{")]
     [line] = [line for line in lines if line["request_id"] == "one-of-mine"]
     assert line["route"] == "/v1/models/{model}/encode"

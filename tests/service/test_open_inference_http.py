@@ -54,6 +54,28 @@ INFERENCE_RESPONSE = object_of(
 )
 ERROR = object_of({"error": STRING})
 
+DURATION = object_of({"count": {"type": "integer", "minimum": 0}, "ns": {"type": "integer", "minimum": 0}})
+PHASES = dict.fromkeys(("compute_input", "compute_infer", "compute_output"), DURATION)
+STATISTICS = object_of(
+    {
+        "model_stats": list_of(
+            object_of(
+                {
+                    "name": STRING,
+                    "version": STRING,
+                    "last_inference": {"type": "integer"},
+                    "inference_count": {"type": "integer"},
+                    "execution_count": {"type": "integer"},
+                    "inference_stats": object_of(
+                        PHASES | dict.fromkeys(("success", "fail", "queue", "cache_hit"), DURATION)
+                    ),
+                    "batch_stats": list_of(object_of({"batch_size": {"type": "integer", "minimum": 1}} | PHASES)),
+                }
+            )
+        )
+    }
+)
+
 INFER = "/v2/models/tiny-binary/infer"
 LENGTH = "Inference-Header-Content-Length"
 
@@ -84,7 +106,7 @@ def request_of(model: TinyModel, num_rows: int = 2, **rest: Any) -> dict[str, An
 def test_server_metadata(client: httpx.Client) -> None:
     for path in ("/v2", "/v2/"):
         found = conforming(client.get(path), SERVER_METADATA)
-        assert {"binary_tensor_data", "parameters"} <= set(found["extensions"])
+        assert {"binary_tensor_data", "parameters", "statistics"} == set(found["extensions"])
 
 
 @pytest.mark.parametrize("model", TINY_MODELS, ids=lambda model: model.name)
@@ -116,6 +138,24 @@ def test_inference_of_every_kind_conforms(client: httpx.Client) -> None:
     drawn = conforming(client.post(INFER, json={"inputs": []}), INFERENCE_RESPONSE)
     assert [output["name"] for output in drawn["outputs"]] == ["codes", "relaxed", "outputs"]
     assert drawn["parameters"]["seed"] >= 0
+
+
+def test_statistics_count_the_requests_of_both_interfaces(client: httpx.Client) -> None:
+    path = "/v2/models/tiny-binary/versions/1/stats"
+
+    def counts() -> tuple[int, int, int]:
+        [found] = conforming(client.get(path), STATISTICS)["model_stats"]
+        return found["inference_count"], found["inference_stats"]["success"]["count"], found["execution_count"]
+
+    before = counts()
+    client.post("/v1/models/tiny-binary/encode", json={"inputs": TINY_BINARY.inputs(3).tolist()})
+    client.post(INFER, json=request_of(TINY_BINARY, 4, outputs=[{"name": "codes"}]))
+    assert [now - then for now, then in zip(counts(), before, strict=True)] == [7, 2, 2]
+    for wider, names in (
+        ("/v2/models/stats", ["tiny-binary", "tiny-categorical"]),
+        ("/v2/models/tiny-binary/stats", ["tiny-binary"]),
+    ):
+        assert [stat["name"] for stat in conforming(client.get(wider), STATISTICS)["model_stats"]] == names
 
 
 def test_binary_outputs_follow_the_json_in_the_order_they_were_asked_for(client: httpx.Client) -> None:
@@ -152,7 +192,8 @@ ERRORS: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "unknown-path": ("GET", "/v2/modelz", {}, 404),
     "configuration-extension": ("GET", "/v2/models/tiny-binary/config", {}, 404),
     "shared-memory-extension": ("GET", "/v2/systemsharedmemory/status", {}, 404),
-    "repository-extension-is-off": ("POST", "/v2/repository/index", {}, 404),
+    "administration-is-off": ("POST", "/v2/repository/models/tiny-binary/unload", {}, 403),
+    "statistics-of-nothing": ("GET", "/v2/models/nothing/stats", {}, 404),
     "method": ("GET", INFER, {}, 405),
     "no-json": ("POST", INFER, {"content": b"{"}, 400),
     "no-body": ("POST", INFER, {}, 400),
