@@ -39,6 +39,7 @@ _MAX_RUN_SECONDS = 0.05
 _ENOUGH_ROWS = 16
 """From here on a row costs hardly less in a longer run, on the CPU."""
 
+_LEAST_SECONDS_PER_ROW = 1e-8
 _CHECKED_SECONDS_PER_BYTE = 1e-9
 
 
@@ -171,8 +172,9 @@ class Dispatcher:
     def _open(self, engine: Engine) -> "_Desk":
         """Batchers of an engine's graphs. They are gone with the engine, which they do not keep."""
         max_rows = engine.max_rows_per_run
-        per_row = max(cost.seconds_per_row for cost in engine.costs.values())
-        num_inline = int(self._limits.max_inline_seconds / per_row) if per_row > 0 else max_rows
+        # Where a run takes as long with more rows as with one, a row was measured to cost nothing.
+        per_row = max(_LEAST_SECONDS_PER_ROW, *(cost.seconds_per_row for cost in engine.costs.values()))
+        num_inline = int(self._limits.max_inline_seconds / per_row)
         # Runs on the event loop where enough rows fit into one to be cheap, and not so long that everybody waits.
         longest = num_inline if num_inline >= _ENOUGH_ROWS else int(_MAX_RUN_SECONDS / per_row)
         max_rows = max(1, min(max_rows, longest))
