@@ -52,6 +52,11 @@ def load(where: Where, model: ModelId) -> LocalBackend:
     return LocalBackend(engine)
 
 
+def stored_model(repositories: Sequence[Path], model: ModelId) -> StoredModel:
+    """The model as it is on disk, from these repositories or those of the settings. Raises NotServed or ModelsError."""
+    return find(repositories or Settings.from_environment().model_repositories, model)
+
+
 def models(where: Where) -> list[Listed]:
     """Every model of the repositories; of versions that two of them hold, those of the first."""
     roots = _roots(where, Settings.from_environment())

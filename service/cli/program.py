@@ -29,6 +29,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "encode": Entry("service.cli.encode", "Inputs to codes: images, folders of them, .npy, Parquet, JSON lines."),
         "decode": Entry("service.cli.decode", "Codes to outputs."),
         "generate": Entry("service.cli.generate", "Draw codes from a model's prior, and decode them."),
+        "bulk": Entry("service.cli.bulk", "Datasets of any size to codes and back, by many workers."),
         "models": Entry("service.cli.models", "Which models there are."),
     },
     "Service": {
@@ -36,6 +37,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Training": {
         "train": Entry("service.cli.training", "Train a model on your own data."),
+        "sweep": Entry("service.cli.training", "Train a grid of seeds and learning rates."),
         "evaluate": Entry("service.cli.training", "Measure a trained model."),
         "report": Entry("service.cli.training", "Write a page about a run."),
         "gradient-report": Entry("service.cli.training", "Measure bias and variance of gradient estimators."),

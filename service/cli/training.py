@@ -13,6 +13,7 @@ from service.errors import PackageMissing
 
 PASSED_TO = {
     "train": "fit",
+    "sweep": "sweep",
     "evaluate": "evaluate",
     "report": "report",
     "gradient-report": "gradient-report",
