@@ -69,13 +69,17 @@ class ServiceProcess:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return {int(child) for child in children}
 
+    def is_ready(self) -> bool:
+        """What the readiness probe says now."""
+        return self._answers("ready")
+
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "error", "-m", "service"], stdout=log, stderr=log, env=self._environment
             )
         deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
+        while not self._answers(self._wait_until):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise RuntimeError(f"the service did not become {self._wait_until}; its log:\n{self.log_text()}")
@@ -98,9 +102,9 @@ class ServiceProcess:
             self._process.kill()
             return self._process.wait()
 
-    def _answers(self) -> bool:
+    def _answers(self, probe: str) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/v2/health/{self._wait_until}", timeout=5) as reply:
+            with urllib.request.urlopen(f"{self.url}/v2/health/{probe}", timeout=5) as reply:
                 return bool(reply.status == 200)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
