@@ -27,9 +27,9 @@ MANY = TinyModel("tiny-many", "categorical", 6, 200, (8, 8), ImageSpec(mode="L",
 MODELS = {model.name: model for model in (*TINY_MODELS, COLOUR, PAPER, MANY)}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A browser, started once."""
+    """A browser, started once for a file of tests: while it runs, no other test of the process has an event loop."""
     program = find()
     if program is None:
         pytest.skip("no Chromium was found; `make browser` gets one")

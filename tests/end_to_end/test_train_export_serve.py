@@ -113,6 +113,8 @@ def overrides(name: str, root: Path) -> list[str]:
         symbols = ["latent.kind=categorical", "latent.num_latents=5", "latent.num_categories=6"]
         return [*common, *symbols, "network.hidden=[48]"]
     colour = ["data.name=folder", f"data.path={root / 'pictures'}", "training.batch_size=32"]
+    # So few pictures and steps that the whole rate would be too dear: no latent would stay in use.
+    colour += ["objective.beta=0.02"]
     return [*common, *colour, "latent.num_latents=10", "network.kind=conv", "network.channels=[6, 8]"]
 
 
