@@ -173,9 +173,10 @@ def first_line(error: Exception) -> str:
 
 
 def _by_fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
-    import fsspec
-
     try:
+        # A file system of its own for each scheme, loaded by those who use one.
+        import fsspec
+
         filesystem, path = fsspec.core.url_to_fs(uri)
     except (ImportError, ValueError, OSError) as error:
         raise JobRefused(f"{uri}: cannot be reached: {first_line(error)}") from error
