@@ -1,4 +1,4 @@
-"""Short runs that a longer one was chosen from, measured on the validation split and never on the test split.
+"""Short runs to choose a longer one from, measured on the validation split and never on the test split.
 
     python benchmarks/learning/explore.py --results benchmarks/learning/jang/exploration.json
 
