@@ -15,16 +15,15 @@ from starlette.types import Scope
 from service import openapi, problems
 from service.admission import API_KEY, TIMEOUT, Admission
 from service.catalog import Catalog
-from service.dispatch import DispatchLimits
+from service.dispatch import Dispatcher, DispatchLimits
 from service.edge import REQUEST_ID, DirectRoute, Edge, Watch
 from service.live_models import LiveModels
 from service.model_control import ModelControl
 from service.observation.access_log import AccessLog
 from service.observation.metrics import Metrics
-from service.observation.runs import Runs
+from service.observation.tally import Tally
 from service.observation.tracing import Tracing
 from service.observation.usage import Counts
-from service.observation.watched import WatchedDispatcher
 from service.open_inference import framing
 from service.parts import Parts
 from service.process.membership import Membership
@@ -66,7 +65,7 @@ def create_app(
     statistics = Statistics(
         metrics.region.block, lambda: chain.from_iterable(map(arena.blocks, range(arena.num_places)))
     )
-    dispatcher = WatchedDispatcher(limits, Runs(metrics, statistics), metrics=metrics, usage=usage)
+    dispatcher = Dispatcher(limits, Tally(metrics, usage, statistics))
     control = ModelControl(live_models, membership.control)
     parts = Parts(settings, live_models, control, dispatcher, membership, metrics, usage, statistics)
     watch = Watch(metrics, AccessLog(settings.access_log), tracing or Tracing.to(settings.otlp_endpoint))

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, Unpack
 
 from numpy.typing import NDArray
 
+from models.codes import Codes
 from models.manifest import Role
 from service.batching import Batcher, BatchLimits, Ran
 from service.checks import Floats
@@ -60,6 +61,12 @@ class Watch(Protocol):
     def answered(self, engine: Engine, num_rows: int, seconds: float, *, is_error: bool) -> None:
         """A request of so many rows, times samples, that was let in or turned away, got an answer or an error."""
 
+    def encoded(self, engine: Engine, inputs: NDArray[Any], codes: Codes) -> None:
+        """Codes [B, N], or [B, S, N], were made of inputs [B, ...]."""
+
+    def drawn(self, engine: Engine, num_codes: int) -> None:
+        """Codes were drawn from the prior."""
+
 
 class Nobody:
     """Who watches where nobody does."""
@@ -68,6 +75,12 @@ class Nobody:
         """Nothing is done."""
 
     def answered(self, engine: Engine, num_rows: int, seconds: float, *, is_error: bool) -> None:
+        """Nothing is done."""
+
+    def encoded(self, engine: Engine, inputs: NDArray[Any], codes: Codes) -> None:
+        """Nothing is done."""
+
+    def drawn(self, engine: Engine, num_codes: int) -> None:
         """Nothing is done."""
 
 
@@ -100,7 +113,9 @@ class Dispatcher:
     ) -> Encoding:
         """As `Engine.encode`."""
         operation = await self._checked(partial(engine.to_encode, inputs, **parameters), inputs, deadline)
-        return engine.encoding(operation, await self._done(engine, operation, deadline))
+        encoding = engine.encoding(operation, await self._done(engine, operation, deadline))
+        self._tell_of(engine, inputs, encoding)
+        return encoding
 
     async def decode(self, engine: Engine, codes: NDArray[Any], *, deadline: float | None = None) -> Floats:
         """As `Engine.decode`."""
@@ -122,7 +137,9 @@ class Dispatcher:
     ) -> Reconstruction:
         """As `Engine.reconstruct`."""
         operation = await self._checked(partial(engine.to_reconstruct, inputs, **parameters), inputs, deadline)
-        return engine.reconstruction(operation, await self._done(engine, operation, deadline))
+        reconstruction = engine.reconstruction(operation, await self._done(engine, operation, deadline))
+        self._tell_of(engine, inputs, reconstruction.encoding)
+        return reconstruction
 
     async def generate(
         self,
@@ -134,13 +151,19 @@ class Dispatcher:
     ) -> Generation:
         """As `Engine.generate`."""
         operation = engine.to_generate(num_codes, **parameters)
-        return engine.generation(operation, await self._done(engine, operation, deadline))
+        generation = engine.generation(operation, await self._done(engine, operation, deadline))
+        self._watch.drawn(engine, num_codes)
+        return generation
 
     async def run(self, work: Callable[[], Result], estimated_seconds: float, deadline: float | None = None) -> Result:
         """The result of any other work that knows nothing of the event loop, such as reading a long body."""
         if estimated_seconds <= self._limits.max_inline_seconds:
             return _in_time(work, deadline)
         return await asyncio.get_running_loop().run_in_executor(self._thread, _in_time, work, deadline)
+
+    def _tell_of(self, engine: Engine, inputs: NDArray[Any], encoding: Encoding) -> None:
+        if encoding.codes is not None:
+            self._watch.encoded(engine, inputs, encoding.codes)
 
     async def _checked(self, check: Callable[[], Result], array: NDArray[Any], deadline: float | None) -> Result:
         return await self.run(check, array.nbytes * _CHECKED_SECONDS_PER_BYTE, deadline)

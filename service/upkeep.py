@@ -1,4 +1,8 @@
-"""What is done twice a second, beside all requests: the worker's line on the board, counting, looking at itself."""
+"""What is done twice a second, beside all requests: the worker's line on the board, counting, looking at itself.
+
+Loads, refusals and unloads of versions are counted here too, from what the catalog was and is, by the one worker that
+looks at the repositories: so each counts once, and a thread that loads a model writes to no shared memory.
+"""
 
 import asyncio
 import logging
@@ -21,6 +25,8 @@ class Upkeep:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._num_overloads = 0.0
+        self._served: dict[tuple[str, int], str] = {}
+        self._refused: set[tuple[str, int, str]] = set()
 
     async def run(self) -> None:
         """For as long as the service runs."""
@@ -39,6 +45,24 @@ class Upkeep:
         parts.usage.look_at_margins()
         self._note_queue()
         self._note_process()
+        if parts.membership.slot == 0:
+            self._note_models()
+
+    def _note_models(self) -> None:
+        """What came and went since the last look; an engine of another manifest is another model."""
+        parts = self._parts
+        catalog, loads = parts.catalog, parts.metrics.loads
+        served = {(engine.manifest.name, engine.manifest.version): engine.manifest_sha256 for engine in catalog.engines}
+        refused = {
+            (refusal.name, refusal.version, refusal.reason) for refusal in catalog.refusals() if refusal.is_final
+        }
+        for name, _ in (key for key in served if self._served.get(key) != served[key]):
+            loads.add((name, "loaded"))
+        for name, _ in (key for key in self._served if key not in served):
+            loads.add((name, "unloaded"))
+        for name, _, _ in refused - self._refused:
+            loads.add((name, "refused"))
+        self._served, self._refused = served, refused
 
     def _note_queue(self) -> None:
         """Saturated is a queue that has turned somebody away since the last look, and has each time since it began."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,7 +11,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from service_process import ServiceProcess
+from tiny_models import TINY_BINARY
+from waiting import eventually
 
+from models.repository import Repository
 from service.observation.arena import REGION_BYTES, Arena
 from service.observation.families import Family, Meter, Sample, exposition, totals
 
@@ -59,13 +63,38 @@ def test_what_a_worker_counted_is_not_lost_when_it_dies(tmp_path: Path, tiny_rep
     with ServiceProcess([tiny_repository], log=tmp_path / "log", workers=1) as service:
         for _ in range(10):
             httpx.post(f"{service.url}{ENCODE}", json={"inputs": [ROW]})
+        # A request is counted once its reply is out.
+        eventually(lambda: value(scraped(service), "http_requests_total", route="/v1/models/{model}/encode") == 10)
         [worker] = service.workers()
         os.kill(worker, signal.SIGKILL)
         httpx.post(f"{service.url}{ENCODE}", json={"inputs": [ROW]}, timeout=60)
+        eventually(lambda: value(scraped(service), "http_requests_total", route="/v1/models/{model}/encode") == 11)
         found = scraped(service)
-        assert value(found, "http_requests_total", route="/v1/models/{model}/encode") == 11
         assert value(found, "worker_deaths_total") == 1
         assert value(found, "http_requests_in_flight") == 1
+
+
+def test_versions_that_come_and_go_and_are_refused_are_counted_once(tmp_path: Path, tiny_repository: Path) -> None:
+    root = Path(shutil.copytree(tiny_repository, tmp_path / "repository"))
+    with ServiceProcess([root], log=tmp_path / "log", workers=2, repository_poll_seconds=0.1) as service:
+
+        def events(model: str) -> dict[str, float]:
+            found = scraped(service)
+            kinds = ("loaded", "refused", "unloaded")
+            return {kind: value(found, "model_load_events_total", model=model, event=kind) for kind in kinds}
+
+        eventually(lambda: events("tiny-binary")["loaded"] == 1)
+        TINY_BINARY.publish(Repository(root))
+        eventually(lambda: events("tiny-binary")["loaded"] == 2)
+        shutil.rmtree(root / "tiny-binary" / "2")
+        eventually(lambda: events("tiny-binary")["unloaded"] == 1)
+        shutil.copytree(root / "tiny-binary" / "1", broken := tmp_path / "3")
+        (broken / "decoder.onnx").write_bytes(b"not what the manifest says")
+        broken.rename(root / "tiny-binary" / "3")
+        eventually(lambda: events("tiny-binary")["refused"] == 1)
+        time.sleep(1.5)  # several looks more
+        assert events("tiny-binary") == {"loaded": 2, "refused": 1, "unloaded": 1}
+        assert events("tiny-categorical") == {"loaded": 1, "refused": 0, "unloaded": 0}
 
 
 def test_a_name_that_anybody_can_invent_is_no_label(running_service: ServiceProcess) -> None:

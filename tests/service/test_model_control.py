@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ import httpx
 import pytest
 from service_process import ServiceProcess
 from tiny_models import TINY_BINARY
+from waiting import eventually
 
 from models.repository import Repository
 from service.errors import LoadFailed, NotApplied, UnknownModel
@@ -196,13 +196,6 @@ def answers(service: ServiceProcess, count: int = 40) -> Counter[int | str]:
         else:
             seen[f"status {reply.status_code}"] += 1
     return seen
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.slow

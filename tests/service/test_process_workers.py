@@ -6,7 +6,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -15,6 +14,7 @@ import pytest
 from service_load import Asked, Load
 from service_process import ServiceProcess
 from tiny_models import TINY_BINARY
+from waiting import eventually
 
 READY = {"ready": True, "failed": [], "reasons": []}
 
@@ -27,13 +27,6 @@ def encodes(count: int = 20) -> list[Asked]:
         Asked("/v1/models/tiny-binary/encode", json.dumps({"inputs": [row]}).encode(), {"codes": [code]})
         for row, code in zip(inputs.tolist(), codes, strict=True)
     ]
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.02)
 
 
 def readiness(service: ServiceProcess) -> tuple[int, dict[str, object]]:
