@@ -185,7 +185,8 @@ def _complete(headers: MutableHeaders, path: str, request_id: str) -> None:
     headers["X-Content-Type-Options"] = "nosniff"
     if headers.get("content-type", "").startswith("text/html"):
         headers.update(_PAGE)
-        headers["Content-Security-Policy"] = _DOCS_POLICY if path.startswith("/docs") else _POLICY
+        # A page that says more strictly what it needs is believed.
+        headers.setdefault("Content-Security-Policy", _DOCS_POLICY if path.startswith("/docs") else _POLICY)
 
 
 def _route_of(scope: Scope) -> tuple[str, str]:

@@ -3,19 +3,22 @@
 import base64
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MODELS, Playground, body_of
 from image_files import file_of
 from PIL import Image
+from playground_page import MODELS, Playground, body_of
+from service_process import ServiceProcess
 
 from models import codes as code_layouts
 from models.codes import CodeLayout
 
 BITS, SYMBOLS = CodeLayout(64, 2), CodeLayout(20, 10)
 NUM_FLIPS = 20
+ROOT = Path(__file__).parents[2]
 
 
 def levels(outputs: Any) -> np.ndarray:
@@ -503,27 +506,28 @@ def test_a_service_that_is_gone_is_said_to_be(playground: Playground) -> None:
     assert playground.text("#problem-text") == "The service does not answer. Is it still running?"
 
 
-def test_a_server_that_asks_for_a_key_is_given_one(playground: Playground) -> None:
-    """The server's side of it is played here: it has to answer 401 without the key, and to be asked with it."""
+def test_a_server_that_asks_for_a_key_is_given_one(playground: Playground, tmp_path: Path) -> None:
     playground.expected_problems.append("error: Failed to load resource: the server responded with a status of 401")
-
-    def guard(route: Any) -> None:
-        if route.request.headers.get("authorization") == "Bearer open sesame":
-            route.continue_()
-        else:
-            route.fulfill(status=401, json={"title": "A key is needed", "status": 401, "detail": "expected one"})
-
-    playground.page.route("**/v1/**", guard)
-    playground.page.goto(playground.url)
-    playground.page.wait_for_selector("#key-form:visible")
-    playground.page.fill("#key", "open sesame")
-    playground.page.press("#key", "Enter")
-    playground.settle()
-    assert playground.page.locator("#problem").is_hidden()
-    assert playground.page.locator("#grid [role=gridcell]").count() == 64
-    copied = playground.snippet("decode", "curl")
-    assert '"Authorization: Bearer $LATENT_CODES_API_KEY"' in copied
-    assert "sesame" not in copied
+    page, key = playground.page, "open-sesame-open-sesame"
+    with ServiceProcess([ROOT / "models" / "shipped"], log=tmp_path / "log", api_keys=f"somebody:{key}") as service:
+        playground.use(service)
+        page.goto(service.url)
+        page.wait_for_selector("#key-form:visible")
+        assert "expected a key" in playground.text("#problem-text")
+        page.fill("#key", "another-key-than-that")
+        page.press("#key", "Enter")
+        page.wait_for_selector("#key-form:visible")
+        page.fill("#key", key)
+        page.press("#key", "Enter")
+        playground.settle()
+        assert page.locator("#problem").is_hidden()
+        assert page.locator("#grid [role=gridcell]").count() == 64
+        page.reload()
+        playground.settle()
+        copied = playground.snippet("decode", "curl")
+        assert '"Authorization: Bearer $LATENT_CODES_API_KEY"' in copied
+        assert key not in copied
+        page.goto("about:blank")
 
 
 def test_everything_can_be_done_by_keyboard(playground: Playground) -> None:

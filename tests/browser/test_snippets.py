@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MODELS, Playground
+from playground_page import MODELS, Playground
 
 from models import codes as code_layouts
 from models.codes import CodeLayout
