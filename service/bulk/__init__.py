@@ -59,10 +59,6 @@ def run(
     `on_progress` hears how many of how many rows are behind. Raises JobRefused before anything is done, JobFailed when
     a result cannot be written; what is done by then stays done.
     """
-    if temperature > 0 and seed is None:
-        drawn: int | None = secrets.randbelow(MAX_SEED + 1)
-    else:
-        drawn = seed if temperature > 0 else None
     source = open_source(source_uri) if operation == "encode" else open_source(source_uri, _codes_of(stored))
     destination = Destination(destination_uri)
     wanted = Job(
@@ -75,7 +71,8 @@ def run(
         rows_per_part=rows_per_part,
         column=column,
         temperature=temperature,
-        seed=drawn,
+        # At temperature 0 nothing is drawn.
+        seed=None if temperature == 0 else secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
     )
     job = jobs.begin(wanted, destination, seed_is_open=seed is None)
     parts = source.parts(rows_per_part)

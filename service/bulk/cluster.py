@@ -19,6 +19,8 @@ _CONNECT_SECONDS = 5.0
 
 def in_this_process(given: Assignment) -> Iterator[Receipt]:
     """One part after the other, without Ray."""
+    if not given.parts:
+        return
     worker = PartWorker(given)
     for part in given.parts:
         yield worker.do(part)

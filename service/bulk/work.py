@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models.codefile import CodeFile, CodeFileWriter, Provenance
 from models.errors import CodeFileError
 from models.repository import StoredModel
-from service import images
+from service import golden, images
 from service.bulk.destination import Destination
 from service.bulk.jobs import Job, Receipt, part_name, receipt_name
 from service.bulk.rows import BadRows, ReadImage, RowReader, row_groups
@@ -73,9 +73,10 @@ class PartWorker:
     """Does parts of one job. Made once where the parts are done: it loads the model."""
 
     def __init__(self, given: Assignment) -> None:
-        """Raises GraphRefused or DeviceUnavailable."""
+        """Raises GraphRefused, DeviceUnavailable, or GoldenMismatch where this host would make other codes."""
         self._destination = Destination(given.destination)
         engine = Engine.load(given.stored, device=given.device, max_rows_per_run=ROWS_PER_RUN)
+        golden.check(engine)
         self._operation: Operation = (
             Encode(given.job, given.source, engine) if given.job.operation == "encode" else Decode(given.source, engine)
         )
