@@ -97,7 +97,7 @@ class InputSpec(_Part):
     @property
     def size(self) -> int:
         """Values in one input, D."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:

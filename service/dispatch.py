@@ -30,6 +30,7 @@ from service.checks import Floats
 from service.engine import EncodeParameters, Engine, GenerateParameters
 from service.errors import DeadlineExceeded, Overloaded
 from service.operations import Arrays, Operation, in_parts, joined
+from service.prior import RunGraph
 from service.results import Encoding, Generation, Reconstruction
 
 Result = TypeVar("Result")
@@ -180,11 +181,8 @@ class Dispatcher:
 
     async def _found(self, engine: Engine, operation: Operation, deadline: float | None) -> Arrays:
         """What the operation finds, from runs that it shares with others."""
-        max_rows, batchers = self._desks.get(id(engine)) or self._open(engine)
-
-        async def run(role: Role, arrays: Sequence[NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
-            return await batchers[role].run(arrays, outputs, deadline=deadline)
-
+        desk = self._desks.get(id(engine)) or self._open(engine)
+        max_rows, run = desk.max_rows, desk.runs(deadline)
         with self._backlog.admitted(operation.num_rows * operation.num_samples):
             if operation.num_rows * operation.num_samples <= max_rows:
                 return await operation.arrays(run, max_rows)
@@ -226,6 +224,10 @@ class _Desk(NamedTuple):
 
     max_rows: int
     batchers: dict[Role, Batcher]
+
+    def runs(self, deadline: float | None) -> RunGraph:
+        """What runs the engine's graphs for one request."""
+        return lambda role, arrays, outputs: self.batchers[role].run(arrays, outputs, deadline=deadline)
 
 
 def _run_graph(

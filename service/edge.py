@@ -118,7 +118,11 @@ class Edge:
 
         try:
             state["caller"] = self._admission.admit(scope)
-            route = next(filter(None, (find(scope) for find in self._direct_routes)), None)
+            for find in self._direct_routes:
+                if (route := find(scope)) is not None:
+                    break
+            else:
+                route = None
             if route is None:
                 await self._app(scope, receive, send_named)
             else:

@@ -4,6 +4,7 @@ It loads the models, says that it serves, and serves until it is told to stop, l
 """
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -72,6 +73,9 @@ def main(given: dict[str, Any]) -> int:
 
 
 def _serves(channel: Channel, parts: Parts) -> None:
+    # What is there now stays: later collections need not look through it again.
+    gc.collect()
+    gc.freeze()
     parts.membership.pen.models_ready(parts.catalog.readiness().ready)
     parts.membership.pen.phase(Phase.SERVING)
     channel.say(kind="serves")

@@ -60,6 +60,10 @@ class Operation(NamedTuple):
     request: type[BaseModel]
     response: type[BaseModel]
     read: Callable[[Any, Engine, Settings], Job]
+    readable: tuple[str, ...]
+    """The types of body that carry what it takes: rows, images, nothing."""
+    writable: tuple[str, ...]
+    """The types of reply: a picture only of what is decoded."""
 
 
 def _read_encode(document: Any, engine: Engine, settings: Settings) -> Job:
@@ -158,15 +162,35 @@ def _read_generate(document: Any, engine: Engine, settings: Settings) -> Job:
     return Job(("outputs",), request.code_format, reply)
 
 
+_NO_PICTURE = tuple(media_type for media_type in wire.WRITABLE if media_type != wire.PNG)
+
 OPERATIONS = (
-    Operation("encode", "Inputs to codes", EncodeRequest, EncodeReply, _read_encode),
-    Operation("decode", "Codes, or relaxed codes, to outputs", DecodeRequest, DecodeReply, _read_decode),
+    Operation(
+        "encode",
+        "Inputs to codes",
+        EncodeRequest,
+        EncodeReply,
+        _read_encode,
+        wire.READABLE,
+        _NO_PICTURE,
+    ),
+    Operation(
+        "decode",
+        "Codes, or relaxed codes, to outputs",
+        DecodeRequest,
+        DecodeReply,
+        _read_decode,
+        tuple(media_type for media_type in wire.READABLE if not media_type.startswith("image/")),
+        wire.WRITABLE,
+    ),
     Operation(
         "reconstruct",
         "Inputs to codes to outputs, with the error of each",
         ReconstructRequest,
         ReconstructReply,
         _read_reconstruct,
+        wire.READABLE,
+        wire.WRITABLE,
     ),
     Operation(
         "generate",
@@ -174,6 +198,8 @@ OPERATIONS = (
         GenerateRequest,
         GenerateReply,
         _read_generate,
+        (wire.JSON,),
+        wire.WRITABLE,
     ),
 )
 
@@ -196,22 +222,6 @@ def _encoding(encoding: Encoding, code_format: CodeFormat, engine: Engine) -> di
     return reply
 
 
-def _readable(operation: Operation) -> tuple[str, ...]:
-    """The types of body that carry what the operation takes: rows, images, nothing."""
-    match operation.name:
-        case "generate":
-            return (wire.JSON,)
-        case "decode":
-            return tuple(media_type for media_type in wire.READABLE if not media_type.startswith("image/"))
-        case _:
-            return wire.READABLE
-
-
-def _writable(operation: Operation) -> tuple[str, ...]:
-    """The types of reply: a picture only of what is decoded."""
-    return tuple(media_type for media_type in wire.WRITABLE if media_type != wire.PNG or operation.name != "encode")
-
-
 def _require_picture(outputs: NDArray[Any], max_pixels: int) -> None:
     if outputs.size > max_pixels:
         raise invalid("outputs", f"at most {max_pixels} values in a picture", f"{outputs.size}; ask for fewer")
@@ -223,8 +233,8 @@ async def _answer(
     """Raises ServiceError."""
     settings, dispatcher = parts.settings, parts.dispatcher
     engine = find(parts.catalog, model, version)
-    read = wire.reader_of(exchange.header(b"content-type"), _readable(operation))
-    media_type, write = wire.writer_for(exchange.header(b"accept"), _writable(operation))
+    read = wire.reader_of(exchange.header(b"content-type"), operation.readable)
+    media_type, write = wire.writer_for(exchange.header(b"accept"), operation.writable)
     if media_type == wire.PNG and engine.manifest.input.image is None:
         raise ReplyTypeRefused(f"Accept: expected another type than {wire.PNG}: {model} makes numbers, not pictures")
     content = await wire.read_body(exchange, settings.max_body_bytes)
@@ -301,8 +311,8 @@ def router() -> APIRouter:
             summary=operation.summary,
             description=operation.request.__doc__,
             response_model=None,
-            openapi_extra=request_body(operation.request, operation.name, _readable(operation)),
-            responses=reply_content(operation.response, writable=_writable(operation))
+            openapi_extra=request_body(operation.request, operation.name, operation.readable),
+            responses=reply_content(operation.response, writable=operation.writable)
             | problem_responses(400, 404, 406, 413, 415, 422, 500, 503, 504),
         )
         add(f"{MODEL}/{operation.name}", _newest(operation), operation_id=operation.name)

@@ -2,7 +2,8 @@
 
     media_types     the table from media type to reader and writer, and which of them a request means
     receiving       the body's bytes, counted while they come
-    json_bodies     JSON to a document whose numbers are arrays
+    json_arrays     JSON to a document whose numbers are arrays, fast, where nothing is unusual
+    json_bodies     JSON to a document in all other cases, and what is wrong with it
     array_bodies    npy and raw float32 rows to a document, and an array to npy, without copies
                     (images are `service.images`' business: a document holds their files, unopened)
     parameters      a document, or a query, to a checked request

@@ -1,4 +1,4 @@
-"""JSON to a document, and the lists in it to arrays.
+"""JSON to a document, and the lists in it to arrays: for whatever `json_arrays` leaves, and for every error.
 
 JSON is read by orjson straight into lists, whose numbers are checked by type, a row at a time, and turned into one
 array: validating each number for itself costs more than encoding it. What a value may be is `checks`' to say; that it

@@ -4,14 +4,15 @@ A reader makes a document of a body; a writer makes bytes of a reply. Which one 
 Content-Type and Accept. To read or write another type, add a line to READERS or WRITERS.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from models.manifest import Manifest
 from service import images
 from service.errors import MediaTypeRefused, ReplyTypeRefused, quoted
-from service.wire import array_bodies, json_bodies
+from service.wire import array_bodies, json_arrays, json_bodies
+from service.wire.json_arrays import ArrayField
 from service.wire.parameters import parse_query, with_query
 from service.wire.replies import Reply, to_json
 
@@ -41,8 +42,22 @@ Writer = Callable[[Reply], bytes]
 
 
 def _read_json(body: Body) -> Any:
-    document = json_bodies.parse_json(body.content)
+    document = json_arrays.parse(body.content, _array_fields(body))
+    if document is None:
+        document = json_bodies.parse_json(body.content)
     return with_query(document, body.query) if body.query else document
+
+
+def _array_fields(body: Body) -> Mapping[str, ArrayField]:
+    manifest = body.manifest
+    match body.operation:
+        case "generate":
+            return {}
+        case "decode":
+            codes = ArrayField("i", (manifest.num_latents,))
+            return {"codes": codes, "relaxed": ArrayField("d", manifest.latent_shape)}
+        case _:
+            return {"inputs": ArrayField("d", manifest.input.shape)}
 
 
 def _read_npy(body: Body) -> Any:
