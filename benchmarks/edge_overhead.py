@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from service.admission import Admission
-from service.edge import Edge, Watch
+from service.edge import Shortcut, Watch
 from service.exchange import Answer, Exchange
 from service.observation.access_log import AccessLog
 from service.observation.metrics import Metrics
@@ -60,7 +60,7 @@ def _scope() -> dict[str, Any]:
 async def _microseconds(settings: Settings, num_requests: int) -> float:
     membership = Membership.alone()
     watch = Watch(Metrics(membership, membership.arena), AccessLog(enabled=False), Tracing())
-    edge = Edge(_app, [lambda _scope: _nothing], Admission(settings), watch)
+    edge = Shortcut(_app, [lambda _scope: _nothing], Admission(settings), watch)
     best = float("inf")
     for _ in range(_ROUNDS):
         scopes = [_scope() for _ in range(num_requests)]

@@ -10,13 +10,13 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 
 from service import openapi, problems
 from service.admission import API_KEY, TIMEOUT, Admission
 from service.catalog import Catalog
 from service.dispatch import Dispatcher, DispatchLimits
-from service.edge import REQUEST_ID, DirectRoute, Edge, Watch
+from service.edge import REQUEST_ID, DirectRoute, Edge, Shortcut, Watch
 from service.live_models import LiveModels
 from service.model_control import ModelControl
 from service.observation.access_log import AccessLog
@@ -83,6 +83,7 @@ def create_app(
             tasks.cancel_scope.cancel()
         watch.tracing.close()
 
+    admission = Admission(settings)
     direct_routes: list[Callable[[Scope], DirectRoute | None]] = [
         codes.DirectRoutes(parts),
         open_inference.DirectRoutes(parts),
@@ -96,7 +97,11 @@ def create_app(
         description=DESCRIPTION,
         version=version("latent-codes"),
         lifespan=lifespan,
-        middleware=[*_cors(settings), Middleware(Edge, direct_routes, Admission(settings), watch)],
+        middleware=[Middleware(Edge, admission, watch)],
+    )
+    layers = app.build_middleware_stack
+    app.build_middleware_stack = lambda: _with_cors(  # type: ignore[method-assign]
+        Shortcut(layers(), direct_routes, admission, watch), settings
     )
     app.state.parts = parts
     problems.install(app)
@@ -114,16 +119,14 @@ def create_app(
     return app
 
 
-def _cors(settings: Settings) -> list[Middleware]:
-    """Nothing, unless pages of other origins are to ask from a browser."""
+def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """As it is, unless pages of other origins are to ask from a browser."""
     if not settings.cors_origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", API_KEY, REQUEST_ID, TIMEOUT, framing.HEADER],
-            expose_headers=[REQUEST_ID, framing.HEADER, "Retry-After"],
-        )
-    ]
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", API_KEY, REQUEST_ID, TIMEOUT, framing.HEADER],
+        expose_headers=[REQUEST_ID, framing.HEADER, "Retry-After"],
+    )

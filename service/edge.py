@@ -4,7 +4,8 @@
        the same header, into problem bodies, and into the log.
     2. `admission` lets it in, and says until when an answer is of use.
     3. It is answered: by a direct route, which is called at once, or by the application with its router. The direct
-       routes are those where microseconds count; the application has them too, which documents them.
+       routes are those where microseconds count; the application has them too, which documents them. `Shortcut` finds
+       them before the framework's own layers see the request.
     4. What was raised on purpose becomes a problem; what nobody foresaw is logged with its traceback, and answered
        without any of it.
     5. It is counted and timed, and has its line in the access log and its span where these are asked for.
@@ -65,8 +66,8 @@ class Watch(NamedTuple):
     tracing: Tracing
 
 
-class Edge:
-    """An ASGI application around another one."""
+class Shortcut:
+    """An ASGI application in front of all layers of another one, which has an Edge among them."""
 
     def __init__(
         self,
@@ -78,14 +79,35 @@ class Edge:
         """Each of `direct_routes` finds the route of a request that need not go through `app`, or None."""
         self._app = app
         self._direct_routes = direct_routes
+        self._edge = Edge(app, admission, watch)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer by a direct route where there is one."""
+        if scope["type"] == "http":
+            for find in self._direct_routes:
+                if (route := find(scope)) is not None:
+                    await self._edge.answer(scope, receive, send, route)
+                    return
+        await self._app(scope, receive, send)
+
+
+class Edge:
+    """An ASGI application around another one."""
+
+    def __init__(self, app: ASGIApp, admission: Admission, watch: Watch) -> None:
+        self._app = app
         self._admission = admission
         self._watch = watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; everything that is not HTTP is the application's."""
+        """Answer one request by the application; what is not HTTP is its business alone."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        await self.answer(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send, route: DirectRoute | None = None) -> None:
+        """Answer one request by a direct route or, without one, by the application."""
         start = time.perf_counter()
         request_id = _given_id(scope) or _new_id()
         state = scope.setdefault("state", {})
@@ -96,17 +118,17 @@ class Edge:
         try:
             if self._watch.tracing.enabled:
                 with self._watch.tracing.span(scope) as span:
-                    await self._answer(scope, receive, send, request_id)
+                    await self._answer(scope, receive, send, route)
                     span.end_with(state["status"], _route_of(scope)[0])
             else:
-                await self._answer(scope, receive, send, request_id)
+                await self._answer(scope, receive, send, route)
         finally:
             in_flight.add(amount=-1.0)
             self._count(scope, request_id, time.perf_counter() - start)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, route: DirectRoute | None) -> None:
         state = scope["state"]
-        started = False
+        request_id, started = state["request_id"], False
 
         async def send_named(message: Message) -> None:
             nonlocal started
@@ -118,11 +140,6 @@ class Edge:
 
         try:
             state["caller"] = self._admission.admit(scope)
-            for find in self._direct_routes:
-                if (route := find(scope)) is not None:
-                    break
-            else:
-                route = None
             if route is None:
                 await self._app(scope, receive, send_named)
             else:
