@@ -35,6 +35,9 @@ class ObjectiveConfig:
     importance-weighted bound. `beta` weights the rate, and `free_bits` is the number of nats a latent may spend, on
     average over a batch, before it is charged (Kingma et al. 2016, arXiv:1606.04934, equation 15); with either away
     from its default the loss is no bound, and what is logged is still the bound with beta = 1 and nothing free.
+
+    `encoder` is what the encoder follows where the bound is importance-weighted: the "bound" too, or the "inclusive_kl"
+    of `inclusive_kl_surrogate`. The decoder and the prior follow the bound with either.
     """
 
     kl: Literal["discrete", "relaxed"] = "discrete"
@@ -42,8 +45,15 @@ class ObjectiveConfig:
     prior_relaxation_temperature: float = 0.5
     beta: ScheduleOption = field(default_factory=lambda: ConstantSchedule(value=1.0))
     free_bits: float = 0.0
+    encoder: Literal["bound", "inclusive_kl"] = "bound"
 
     def __post_init__(self) -> None:
+        if self.encoder == "inclusive_kl" and (self.num_importance_samples < 2 or self.kl == "relaxed"):
+            raise ValueError(
+                'encoder: "inclusive_kl" weights the codes of an importance-weighted bound, expected '
+                f'num_importance_samples of 2 or more and kl = "discrete", got {self.num_importance_samples} and '
+                f'"{self.kl}"'
+            )
         if self.num_importance_samples < 1:
             raise ValueError(f"num_importance_samples: expected at least 1, got {self.num_importance_samples}")
         if not (math.isfinite(self.prior_relaxation_temperature) and self.prior_relaxation_temperature > 0):
@@ -78,6 +88,11 @@ def build_objective(config: ObjectiveConfig, model: DiscreteVAE, estimator: Esti
             'objective: beta, free_bits and kl = "relaxed" need a prior with independent latents, '
             f'got prior.name = "{model.prior.name}"; use "uniform" or "factorised"'
         )
+    if config.encoder == "inclusive_kl" and not isinstance(estimator, ReinforceLeaveOneOut):
+        raise ConfigError(
+            f'objective.encoder: "inclusive_kl" is followed by score functions alone, got estimator.name = '
+            f'"{estimator.name}"; use "reinforce_leave_one_out", or encoder = "bound"'
+        )
     if config.kl == "relaxed":
         if estimator.is_discrete:
             raise ConfigError(
@@ -99,7 +114,13 @@ def build_objective(config: ObjectiveConfig, model: DiscreteVAE, estimator: Esti
                 'the bound of relaxed codes; with kl = "discrete", any other estimator'
             )
         estimator.check_latent(model.latent.repeated(config.num_importance_samples))
-        return partial(importance_weighted_bound, model, num_samples=config.num_importance_samples, estimator=estimator)
+        return partial(
+            importance_weighted_bound,
+            model,
+            num_samples=config.num_importance_samples,
+            estimator=estimator,
+            encoder=config.encoder,
+        )
     return partial(estimated_bound, model, estimator=estimator, free_bits=config.free_bits)
 
 
@@ -200,6 +221,7 @@ def importance_weighted_bound(
     estimator: Estimator,
     relaxation_temperature: Float[Tensor, ""],
     generator: NoiseSource,
+    encoder: Literal["bound", "inclusive_kl"] = "bound",
     beta: Float[Tensor, ""] | float = 1.0,  # noqa: ARG001 - 1, says ObjectiveConfig; the one signature
 ) -> Objective:
     """-log 1/m sum p(x|z) p(z) / q(z|x) over m > 1 discrete codes (Burda et al. 2015, arXiv:1509.00519, equation 8).
@@ -207,10 +229,17 @@ def importance_weighted_bound(
     The value is a bound on -log p(x), or with an estimator of several evaluations a mean of such bounds. The m codes
     of a row are m N independent latents and the bound a cost of theirs, so that any estimator of discrete codes gives
     its gradient, as biased as it is for other costs. The leave-one-out score function becomes VIMCO, whose baselines
-    are made of the codes within a bound instead of other bounds (Mnih and Rezende 2016, arXiv:1602.06725).
+    are made of the codes within a bound instead of other bounds (Mnih and Rezende 2016, arXiv:1602.06725). With it the
+    encoder may follow the inclusive KL of the same codes.
     """
     posterior = model.posterior(inputs)
     term = f"iwae_{num_samples}"
+    if encoder == "inclusive_kl":
+        codes = draw_codes(posterior, generator, num_samples)
+        log_weights = _log_weights(model, inputs, posterior.logits.detach(), codes)
+        bound = log_weights.logsumexp(dim=0) - math.log(num_samples)
+        log_q = model.latent.log_prob(posterior.logits, codes)
+        return Objective((inclusive_kl_surrogate(log_weights, log_q) - bound).mean(), {term: -bound.detach()})
     if isinstance(estimator, ReinforceLeaveOneOut):
         codes = draw_codes(posterior, generator, num_samples)
         log_weights = _log_weights(model, inputs, posterior.logits, codes)
@@ -231,6 +260,18 @@ def importance_weighted_bound(
         posterior.repeated(num_samples), cost, relaxation_temperature=relaxation_temperature, generator=generator
     )
     return Objective(estimate.surrogate.mean(), {term: estimate.cost})
+
+
+def inclusive_kl_surrogate(log_weights: Float[Tensor, "S B"], log_q: Float[Tensor, "S B"]) -> Float[Tensor, " B"]:
+    """Its gradient in `log_q` estimates that of KL(p(z|x) || q(z|x)); its value means nothing.
+
+    The cross-entropy -E_p(z|x)[log q(z|x)] over codes drawn from q, each with its share of the weights: biased by the
+    normalisation, and consistent, its bias falling as 1/S. No weight counts against a code, so there is no baseline to
+    choose, and q is drawn over all of p(z|x) instead of into a part of it. The "wake-phase q update" of reweighted
+    wake-sleep: Bornschein and Bengio 2014, arXiv:1406.2751, section 2.3; for discrete codes against the gradient of the
+    bound: Le et al. 2018, arXiv:1805.10469.
+    """
+    return -(log_weights.detach().softmax(dim=0) * log_q).sum(dim=0)
 
 
 def _log_weights(

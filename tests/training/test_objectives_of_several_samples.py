@@ -18,7 +18,13 @@ from training.estimators import (
     StraightThroughGumbel,
     fitting_estimators,
 )
-from training.objectives import ObjectiveConfig, build_objective, importance_weighted_bound, relaxed_bound
+from training.objectives import (
+    ObjectiveConfig,
+    build_objective,
+    importance_weighted_bound,
+    inclusive_kl_surrogate,
+    relaxed_bound,
+)
 
 FALSE_ALARM = 1e-4
 TAU = torch.tensor(0.7, dtype=torch.float64)
@@ -33,7 +39,7 @@ def exact_iwae_2(model, inputs):
     return -(log_q.exp()[:, None] * log_q.exp()[None] * bound).sum()
 
 
-def bound_of(model, inputs, *, estimator, num_samples=2, seed=0):
+def bound_of(model, inputs, *, estimator, num_samples=2, seed=0, encoder="bound"):
     return importance_weighted_bound(
         model,
         inputs,
@@ -41,6 +47,7 @@ def bound_of(model, inputs, *, estimator, num_samples=2, seed=0):
         estimator=estimator,
         relaxation_temperature=torch.ones((), dtype=torch.float64),
         generator=torch.Generator().manual_seed(seed),
+        encoder=encoder,
     )
 
 
@@ -114,6 +121,34 @@ def test_biased_estimators_point_along_the_gradient_of_the_bound_of_several_samp
     assert torch.cosine_similarity(exact, estimate, dim=0) > 0.5
 
 
+@pytest.mark.parametrize("latent", LATENTS, ids=lambda latent: latent.kind)
+def test_the_inclusive_kl_of_every_code_of_a_uniform_posterior_has_the_exact_gradient(latent):
+    """Every code once is a sample of a uniform posterior without any variance, and the weights are then p(z|x)."""
+    model, inputs = vae(latent), bits(3)
+    log_likelihood = log_likelihoods(model, inputs).detach()
+    logits = torch.zeros(3, *latent.shape, dtype=torch.float64, requires_grad=True)
+    log_q = latent.log_prob(logits, all_codes(latent)[:, None])
+    surrogate = inclusive_kl_surrogate(log_likelihood.T - log_q, log_q)
+    true_posterior = log_likelihood.softmax(dim=1).T
+    inclusive_kl = (true_posterior * (true_posterior.log() - log_q)).sum(dim=0)
+    gradients = (torch.autograd.grad(value.sum(), logits, retain_graph=True)[0] for value in (surrogate, inclusive_kl))
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("latent", LATENTS, ids=lambda latent: latent.kind)
+def test_the_decoder_follows_the_same_bound_whatever_the_encoder_follows(latent):
+    model, inputs = vae(latent), bits(5)
+    objectives = [
+        bound_of(model, inputs, estimator=ReinforceLeaveOneOut(), num_samples=8, encoder=encoder)
+        for encoder in ("bound", "inclusive_kl")
+    ]
+    torch.testing.assert_close(*(objective.terms["iwae_8"] for objective in objectives))
+    decoder, encoder = list(model.decoder.parameters()), list(model.encoder.parameters())
+    torch.testing.assert_close(*(torch.autograd.grad(one.loss, decoder, retain_graph=True) for one in objectives))
+    first, second = (torch.autograd.grad(one.loss, encoder) for one in objectives)
+    assert not torch.allclose(first[0], second[0])
+
+
 def configured(estimator, latent, **options):
     return build_objective(ObjectiveConfig(num_importance_samples=8, **options), vae(latent), estimator)
 
@@ -121,6 +156,13 @@ def configured(estimator, latent, **options):
 def test_relaxed_codes_are_refused_in_the_discrete_bound_of_several_samples():
     with pytest.raises(ConfigError, match=r'"pathwise" needs kl = "relaxed".*any other estimator'):
         configured(Pathwise(), LATENTS[0])
+
+
+def test_an_inclusive_kl_is_refused_without_score_functions_and_without_several_samples():
+    with pytest.raises(ConfigError, match=r'"inclusive_kl".*got estimator.name = "reinmax"; use "reinforce_leave_one'):
+        configured(ReinMax(), LATENTS[0], encoder="inclusive_kl")
+    with pytest.raises(ValueError, match=r"expected num_importance_samples of 2 or more.*got 1"):
+        ObjectiveConfig(encoder="inclusive_kl")
 
 
 def test_more_pairs_of_codes_than_can_be_enumerated_are_refused():
