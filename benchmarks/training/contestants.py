@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from plain import ConvertedRows, PlainLoop
+from plain import ImageRows, PlainLoop
 from torch.utils.data import TensorDataset
 from workloads import BATCH_SIZE, LEARNING_RATE, Workload
 
@@ -33,13 +33,13 @@ def plain_loop(
     device: torch.device,
     *,
     num_workers: int,
-    converts: bool = False,
+    from_images: bool = False,
     seed: int = 0,
 ) -> PlainLoop:
     """The baseline on these rows."""
     values = dataset.splits["train"].values
     return PlainLoop(
-        ConvertedRows(values) if converts else TensorDataset(torch.from_numpy(values).float()),
+        ImageRows(values) if from_images else TensorDataset(torch.from_numpy(values).float()),
         torch.from_numpy(dataset.mean()),
         hidden=workload.hidden,
         num_latents=workload.num_latents,
@@ -59,10 +59,10 @@ def plain(
     *,
     num_threads: int,
     num_workers: int = 0,
-    converts: bool = False,
+    from_images: bool = False,
 ) -> Block:
     """The plain eager loop with a DataLoader."""
-    loop = plain_loop(workload, dataset, device, num_workers=num_workers, converts=converts)
+    loop = plain_loop(workload, dataset, device, num_workers=num_workers, from_images=from_images)
     temperature = workload.run().relaxation_temperature
 
     def block(num_steps: int) -> None:

@@ -118,10 +118,10 @@ def field(workload: Workload, dataset: Dataset, device: torch.device, budget: Bu
     if device.type == "cpu":
         num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         for count in sorted({1, num_cores}):
-            blocks[f"plain loop, {threads(count)}"] = contestants.plain(workload, dataset, device, num_threads=count)
-        blocks["plain loop, rows converted one by one, 1 thread"] = contestants.plain(
-            workload, dataset, device, num_threads=1, converts=True
-        )
+            for images in (True, False):
+                blocks[f"plain loop from {'images' if images else 'tensors'}, {threads(count)}"] = contestants.plain(
+                    workload, dataset, device, num_threads=count, from_images=images
+                )
         for count in sorted({1, num_cores}):
             blocks[f"training, {threads(count)}"] = contestants.fast(workload, dataset, device, num_threads=count)
         for count in sorted({1, num_cores}):

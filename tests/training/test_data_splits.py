@@ -33,6 +33,16 @@ def test_labels_go_where_their_rows_go():
         np.testing.assert_array_equal(split.values[:, 0], split.labels)
 
 
+def test_rows_lie_one_after_the_other_whatever_the_order_they_came_in():
+    # The published archive of binarised MNIST holds columns; gathering rows out of them took longer than a step.
+    values = np.asfortranarray(np.arange(12, dtype=np.uint8).reshape(4, 3))
+    split = Split(values)
+    assert split.values.flags.c_contiguous
+    np.testing.assert_array_equal(split.values, values)
+    rows = np.arange(12, dtype=np.uint8).reshape(4, 3)
+    assert Split(rows).values is rows, "what is in order is not copied"
+
+
 def test_rows_are_left_alone_where_the_source_has_every_split():
     given = {"train": numbered(20), "valid": numbered(3), "test": numbered(4)}
     for name, split in complete(given, {}, seed=0).items():

@@ -22,10 +22,16 @@ class Split:
 
     `values`: raw, uint8 or float32 [n, D], each row in the row-major order of the input's shape. `labels`: int64 [n]
     where the source has classes; nothing is learned from them.
+
+    Rows lie in memory one after the other: of an array by columns a copy is made. To gather a hundred rows of 784 bytes
+    out of columns misses the cache 78,400 times, and takes longer than the rest of a step.
     """
 
     values: NDArray[Any]
     labels: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", np.ascontiguousarray(self.values))
 
     def __len__(self) -> int:
         return len(self.values)
