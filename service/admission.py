@@ -12,6 +12,7 @@ import hmac
 import re
 import time
 from collections.abc import Iterable
+from enum import Enum, auto
 from pathlib import Path
 
 from starlette.types import Scope
@@ -25,7 +26,7 @@ _API_KEY = API_KEY.lower().encode()
 _TIMEOUT = TIMEOUT.lower().encode()
 _ADMINISTRATION = "/v2/repository/models/"
 _HEALTH = "/v2/health/"
-_PROTECTED = ("/v1/", "/v2/")
+_PROTECTED = re.compile(r"/v[12](/|$)")
 _METRICS = "/metrics"
 _MIN_KEY_LENGTH = 16
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -78,6 +79,16 @@ class Keys:
         return found
 
 
+class Need(Enum):
+    """What a request must come with."""
+
+    NOTHING = auto()
+    KEY = auto()
+    ADMIN_KEY = auto()
+    NOBODY_MAY = auto()
+    """Nothing that it could come with would do."""
+
+
 class Admission:
     """The rules for one application."""
 
@@ -95,22 +106,30 @@ class Admission:
 
         Raises Unauthorised, AdministrationRefused, InvalidFields.
         """
-        path = scope["path"]
         name = None
-        if path.startswith(_ADMINISTRATION):
-            if not self._administrators:
-                raise AdministrationRefused("administration is off: the service was started without an admin key")
-            name = self._require(scope, administrator=True)
-        elif self._users and self._is_protected(path):
-            name = self._require(scope, administrator=False)
+        need = self.need(scope["path"])
+        if need is Need.NOBODY_MAY:
+            raise AdministrationRefused("administration is off: the service was started without an admin key")
+        if need is not Need.NOTHING:
+            name = self._require(scope, administrator=need is Need.ADMIN_KEY)
         if (timeout := self._timeout(scope)) is not None:
             scope["state"]["deadline"] = time.monotonic() + timeout
         return name
 
-    def _is_protected(self, path: str) -> bool:
+    def need(self, path: str) -> Need:
+        """What a request to this path, or to any that a template of a route stands for, needs."""
+        if path.startswith(_ADMINISTRATION):
+            return Need.ADMIN_KEY if self._administrators else Need.NOBODY_MAY
+        if not self._users:
+            return Need.NOTHING
         if path == _METRICS:
-            return not self._open_metrics
-        return path.startswith(_PROTECTED) and not path.startswith(_HEALTH)
+            return Need.NOTHING if self._open_metrics else Need.KEY
+        return Need.KEY if _PROTECTED.match(path) and not path.startswith(_HEALTH) else Need.NOTHING
+
+    @property
+    def has_users(self) -> bool:
+        """Whether there are keys that are no administrator's."""
+        return bool(self._users)
 
     def _require(self, scope: Scope, *, administrator: bool) -> str:
         given = _given_key(scope)

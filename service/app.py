@@ -68,6 +68,7 @@ def create_app(
     dispatcher = Dispatcher(limits, Tally(metrics, usage, statistics))
     control = ModelControl(live_models, membership.control)
     parts = Parts(settings, live_models, control, dispatcher, membership, metrics, usage, statistics)
+    admission = Admission(settings)
     watch = Watch(metrics, AccessLog(settings.access_log), tracing or Tracing.to(settings.otlp_endpoint))
 
     @asynccontextmanager
@@ -115,7 +116,7 @@ def create_app(
         observation.router(),
     ):
         app.include_router(router)
-    openapi.describe(app, live_models)
+    openapi.describe(app, live_models, admission)
     return app
 
 

@@ -17,11 +17,12 @@ from pydantic.json_schema import models_json_schema
 
 from models import codes
 from service import schemas
+from service.admission import API_KEY, Admission, Need
 from service.catalog import Catalog
 from service.engine import Engine
 from service.live_models import LiveModels
 from service.open_inference import schemas as open_inference
-from service.problems import PROBLEM_JSON
+from service.problems import PROBLEM_JSON, speaks_open_inference
 from service.wire import JSON
 
 _COMPONENTS = "#/components/schemas/{model}"
@@ -59,6 +60,12 @@ _REPLIES = (
     open_inference.ModelStatistics,
     open_inference.ProtocolError,
 )
+
+_SECURITY_SCHEMES: dict[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key, as Authorization: Bearer KEY."},
+    "api_key": {"type": "apiKey", "in": "header", "name": API_KEY, "description": f"A key, as {API_KEY}: KEY."},
+}
+_CHALLENGE = {"required": True, "schema": {"type": "string"}, "description": "How a key can be sent."}
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -102,10 +109,11 @@ def protocol_error_responses(*statuses: int) -> Responses:
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
-def describe(app: FastAPI, live_models: LiveModels) -> None:
+def describe(app: FastAPI, live_models: LiveModels, admission: Admission) -> None:
     """Have `app` serve the complete document: made when it is first asked for, and anew once other models are served.
 
-    So examples are always of a model that is served.
+    So examples are always of a model that is served. Keys, and the replies of those who lack one, are in it where
+    `admission` asks for them, and nowhere else.
     """
     described: Catalog | None = None
 
@@ -113,7 +121,7 @@ def describe(app: FastAPI, live_models: LiveModels) -> None:
         nonlocal described
         catalog = live_models.catalog
         if app.openapi_schema is None or catalog is not described:
-            app.openapi_schema = _document(app, catalog)
+            app.openapi_schema = _document(app, catalog, admission)
             described = catalog
         return app.openapi_schema
 
@@ -128,7 +136,7 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": _COMPONENTS.format(model=model.__name__)}
 
 
-def _document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
+def _document(app: FastAPI, catalog: Catalog, admission: Admission) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes
     )
@@ -141,7 +149,25 @@ def _document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
             del operation["responses"]["422"]
         if engine is not None:
             _add_examples(operation, verb, engine)
+    _add_security(document, admission)
     return document
+
+
+def _add_security(document: dict[str, Any], admission: Admission) -> None:
+    """The keys that each operation needs, and what is answered without."""
+    needs = {path: admission.need(path) for path in document["paths"]}
+    for path, need in needs.items():
+        errors = protocol_error_responses if speaks_open_inference(path) else problem_responses
+        for operation in document["paths"][path].values():
+            if need in (Need.KEY, Need.ADMIN_KEY):
+                operation["security"] = [{name: []} for name in _SECURITY_SCHEMES]
+                unauthorised = errors(401)[401] | {"headers": {"WWW-Authenticate": _CHALLENGE}}
+                operation["responses"]["401"] = unauthorised
+            if need is Need.NOBODY_MAY or (need is Need.ADMIN_KEY and admission.has_users):
+                operation["responses"]["403"] = errors(403)[403]
+            operation["responses"] = dict(sorted(operation["responses"].items()))
+    if {Need.KEY, Need.ADMIN_KEY} & set(needs.values()):
+        document["components"]["securitySchemes"] = _SECURITY_SCHEMES
 
 
 def _component_schemas() -> dict[str, Any]:

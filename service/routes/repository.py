@@ -73,7 +73,7 @@ def router() -> APIRouter:
         summary="The repository's index",
         response_model=None,
         openapi_extra=_optional_body(RepositoryIndexRequest, "index"),
-        responses=reply_content(RepositoryIndex) | protocol_error_responses(400, 401, 413, 415, 500, 504),
+        responses=reply_content(RepositoryIndex) | protocol_error_responses(400, 413, 415, 500, 504),
     )
     for path, answer, summary, body in (
         ("load", load_model, "Load a model", _optional_body(RepositoryLoadRequest, "load")),
@@ -87,8 +87,7 @@ def router() -> APIRouter:
             summary=summary,
             response_model=None,
             openapi_extra=body,
-            responses=reply_content(RepositoryIndex)
-            | protocol_error_responses(400, 401, 403, 404, 413, 415, 500, 503, 504),
+            responses=reply_content(RepositoryIndex) | protocol_error_responses(400, 404, 413, 415, 500, 503, 504),
         )
     return routes
 

@@ -65,7 +65,7 @@ def test_a_caller_with_a_key_is_let_in(guarded: ServiceProcess, header: str, key
     ],
     ids=["none", "empty", "basic", "longer", "shorter", "its-name", "name-and-key", "no-ascii"],
 )
-@pytest.mark.parametrize("path", ["/v1/models", "/v2/models/tiny-binary", "/v2/", "/metrics", ENCODE])
+@pytest.mark.parametrize("path", ["/v1/models", "/v2/models/tiny-binary", "/v2", "/v2/", "/metrics", ENCODE])
 def test_a_caller_without_a_known_key_is_turned_away(
     guarded: ServiceProcess, path: str, headers: dict[str, str]
 ) -> None:
