@@ -73,7 +73,7 @@ clean:  ## Remove the environments, caches and the built documents
 # What each environment holds, as arguments of pip.
 $(SERVE_ENV)/.installed: CONTENT = --editable '.[serve,$(RUNTIME)]'
 $(TEST_ENV)/.installed: CONTENT = --editable '.[serve,cpu,train,cli,bulk]' --editable ./client --group docs --group lint --group test --group test-training --group test-browser --group test-deployment
-$(TORCHLESS_ENV)/.installed: CONTENT = --editable '.[serve,cpu,cli]' --editable ./client --group test
+$(TORCHLESS_ENV)/.installed: CONTENT = --editable '.[serve,cpu,cli]' --editable ./client --group test --group test-kserve
 $(LOCK_ENV)/.installed: CONTENT = --group lock
 
 %/.installed: $(PROJECT)
