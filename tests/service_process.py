@@ -40,16 +40,23 @@ class ServiceProcess:
     """A running service, ready when the `with` block begins and ended with SIGTERM when it is left.
 
     `settings` are those of the service, in lower case and without their prefix. With `wait_until="live"` the block
-    begins as soon as the process answers, ready or not.
+    begins as soon as the process answers, ready or not. `program` are arguments of Python that run the service.
     """
 
     def __init__(
-        self, repositories: Sequence[Path], *, log: Path, wait_until: str = "ready", **settings: object
+        self,
+        repositories: Sequence[Path],
+        *,
+        log: Path,
+        wait_until: str = "ready",
+        program: Sequence[str] = ("-m", "service"),
+        **settings: object,
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
         self._wait_until = wait_until
+        self._program = program
         self._environment: Mapping[str, str] = environment(repositories, host="127.0.0.1", port=self.port, **settings)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -76,7 +83,7 @@ class ServiceProcess:
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-m", "service"], stdout=log, stderr=log, env=self._environment
+                [sys.executable, "-W", "error", *self._program], stdout=log, stderr=log, env=self._environment
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers(self._wait_until):

@@ -52,6 +52,7 @@ def main(given: dict[str, Any]) -> int:
         max_head_bytes=settings.max_head_bytes,
         max_headers=_MAX_HEADERS,
         max_connections=settings.max_connections,
+        max_unsent_bytes=settings.max_unsent_bytes,
     )
     parts: Parts = application.state.parts
     config = Config(
@@ -65,7 +66,9 @@ def main(given: dict[str, Any]) -> int:
         proxy_headers=False,
     )
     _raise_descriptor_limit(settings.max_connections)
-    listeners = [socket.socket(fileno=number) for number in given["listeners"]]
+    # Where workers share one socket, its number is there for each: one object for it, or it would be closed again.
+    opened = {number: socket.socket(fileno=number) for number in set(given["listeners"])}
+    listeners = [opened[number] for number in given["listeners"]]
     server = Server(config, grace_seconds=settings.grace_seconds, on_started=lambda: _serves(channel, parts))
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(server, listeners, channel, membership))

@@ -1,0 +1,108 @@
+"""A worker that dies as soon as it is started, over and over: how often it is tried, what is said, and how it ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from service_process import ServiceProcess, environment, free_port
+from waiting import eventually
+
+KEY = "alice:a-key-of-sixteen-characters"
+PAUSES = [0.0, 0.25, 1.0, 2.0, 5.0, 10.0]
+"""The last one for every further death."""
+
+
+class Killer:
+    """Kills every worker of a service as soon as there is one."""
+
+    def __init__(self, service: ServiceProcess) -> None:
+        self.killed: list[int] = []
+        self.times: list[float] = []
+        self._service = service
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Killer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            for worker in self._service.workers() - set(self.killed):
+                os.kill(worker, signal.SIGKILL)
+                self.killed.append(worker)
+                self.times.append(time.monotonic())
+            time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_at_once_is_started_less_and_less_often_and_the_log_says_why(
+    tmp_path: Path, tiny_repository: Path
+) -> None:
+    with ServiceProcess([tiny_repository], log=tmp_path / "log", workers=1) as service:
+        with Killer(service) as killer:
+            eventually(lambda: len(killer.killed) == 6, 30)
+        gaps = [later - earlier for earlier, later in zip(killer.times, killer.times[1:], strict=False)]
+        # The first one dies young too: it is replaced after the second pause.
+        for gap, pause in zip(gaps, [0.25, 1.0, 2.0, 5.0, 10.0], strict=True):
+            assert pause <= gap + 0.1
+            assert gap < pause + 5
+        found = re.findall(r"worker (\d+): ended by signal 9; it is replaced in ([\d.]+) seconds", service.log_text())
+        assert [int(pid) for pid, _ in found[:5]] == killer.killed[:5]
+        assert [float(pause) for _, pause in found[:5]] == [0.25, 1.0, 2.0, 5.0, 10.0]
+        # Told to stop, it does not wait for the pause that it is in.
+        start = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - start < 5
+
+
+def test_once_it_lives_again_the_service_is_ready_and_has_counted_the_deaths(
+    tmp_path: Path, tiny_repository: Path
+) -> None:
+    with ServiceProcess([tiny_repository], log=tmp_path / "log", workers=2) as service:
+        with Killer(service) as killer:
+            eventually(lambda: len(killer.killed) >= 4, 30)
+        eventually(service.is_ready, 30)
+        deaths = re.search(r"^latent_codes_worker_deaths_total (\d+)$", httpx.get(f"{service.url}/metrics").text, re.M)
+        assert deaths is not None
+        assert int(deaths[1]) == len(killer.killed)
+
+
+def test_a_successor_that_refuses_to_start_is_logged_with_its_sentence_and_tried_again(
+    tmp_path: Path, tiny_repository: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(KEY)
+    with ServiceProcess([tiny_repository], log=tmp_path / "log", workers=1, api_keys_file=keys) as service:
+        keys.write_text("alice:short")
+        [worker] = service.workers()
+        os.kill(worker, signal.SIGKILL)
+        sentence = f"key alice of {keys}: expected at least 16 printable characters; it is replaced in"
+        eventually(lambda: sentence in service.log_text(), 30)
+        # Nobody restarts it: it finds the file mended.
+        keys.write_text(KEY)
+        eventually(service.is_ready, 30)
+        assert "Traceback" not in service.log_text()
+
+
+def test_a_worker_that_dies_before_any_served_ends_the_service_in_one_sentence(tiny_repository: Path) -> None:
+    program = [sys.executable, "-m", "service"]
+    settings = environment([tiny_repository], port=free_port(), log_level="warning")
+    with subprocess.Popen(program, env=settings, stderr=subprocess.PIPE, text=True) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        eventually(lambda: bool(children.read_text().split()), 30)
+        os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert told == "Latent Codes does not start: a worker process ended by signal 9 before it served\n"
