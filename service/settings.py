@@ -152,6 +152,14 @@ class Settings(BaseSettings):
     max_head_bytes: int = Field(
         32 << 10, ge=256, description="Longest request line with its headers; a longer one gets 431."
     )
+    max_unsent_bytes: int = Field(
+        256 << 20,
+        ge=1,
+        description=(
+            "Most bytes of replies that a worker keeps for clients that do not take them; beyond that, connections are "
+            "closed, those first that have waited longest."
+        ),
+    )
     receipt_seconds: float = Field(
         20.0,
         gt=0,

@@ -2,8 +2,9 @@
 
 Uvicorn waits for ever for the rest of a request and takes headers of any size. Here a request must have arrived whole
 within `receipt_seconds` of its first byte (the first one of a connection: of its opening), its head within
-`max_head_bytes`; a reply that nobody reads holds its connection no longer than that either; and a worker has at most
-`max_connections`. No request pays for a timer of its own: `tidy` looks at every connection, twice a second.
+`max_head_bytes`; a reply that nobody reads holds its connection no longer than that either, and all of them together no
+more than `max_unsent_bytes`; and a worker has at most `max_connections`. No request pays for a timer of its own: `tidy`
+looks at every connection, twice a second.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ class Bounds:
     max_head_bytes: int
     max_headers: int
     max_connections: int
+    max_unsent_bytes: int
 
 
 class Config(uvicorn.Config):
@@ -53,7 +55,9 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, *args, **kwargs)
         self._arriving_since: float | None = None
         """When the first byte of what is arriving came; None while nothing is."""
-        self._idle_since = self._stuck_since = 0.0
+        self._idle_since = 0.0
+        self.stuck_since = 0.0
+        """When there was last nothing left to send, by `tidy`."""
         self._in_head = True
         self._head_bytes = 0
         self._surplus_bytes = 0
@@ -61,7 +65,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The clock starts, and the number of connections is counted."""
         super().connection_made(transport)
-        self._arriving_since = self._idle_since = time.monotonic()
+        self._arriving_since = self._idle_since = self.stuck_since = time.monotonic()
         if len(self.connections) > self.config.bounds.max_connections:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "connections", "too many connections are open")
 
@@ -138,11 +142,20 @@ class Connection(HttpToolsProtocol):
         if self._arriving_since is not None and now - self._arriving_since > limit:
             self._arriving_since = None
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "receipt", f"the request did not arrive within {limit:g} seconds")
-        if self.transport.get_write_buffer_size() == 0:
-            self._stuck_since = now
-        elif now - self._stuck_since > limit:
-            self.config.on_refused("reply-not-taken")
-            self.transport.abort()
+        if self.num_unsent_bytes == 0:
+            self.stuck_since = now
+        elif now - self.stuck_since > limit:
+            self.give_reply_up()
+
+    @property
+    def num_unsent_bytes(self) -> int:
+        """What has been written and was not taken."""
+        return self.transport.get_write_buffer_size()
+
+    def give_reply_up(self) -> None:
+        """End a connection whose reply is not taken, and forget what was to be sent."""
+        self.config.on_refused("reply-not-taken")
+        self.transport.abort()
 
     def _is_busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

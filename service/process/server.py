@@ -109,8 +109,21 @@ class Server(uvicorn.Server):
     def tidy(self) -> None:
         """End connections that take too long; to be called about twice a second."""
         now = time.monotonic()
-        for connection in self._connections():
+        connections = self._connections()
+        for connection in connections:
             connection.tidy(now)
+        waiting = sorted(
+            (each for each in connections if each.num_unsent_bytes and not each.transport.is_closing()),
+            key=lambda each: each.stuck_since,
+        )
+        # Of those that take nothing, the first ones go; the last one had the least time, and stays however long its
+        # reply is.
+        num_unsent_bytes = sum(each.num_unsent_bytes for each in waiting)
+        for connection in waiting[:-1]:
+            if num_unsent_bytes <= self._config.bounds.max_unsent_bytes:
+                break
+            num_unsent_bytes -= connection.num_unsent_bytes
+            connection.give_reply_up()
 
     def _connections(self) -> list[Connection]:
         return [connection for connection in self.server_state.connections if isinstance(connection, Connection)]
