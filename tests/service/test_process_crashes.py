@@ -16,7 +16,7 @@ from waiting import eventually
 
 KEY = "alice:a-key-of-sixteen-characters"
 PAUSES = [0.0, 0.25, 1.0, 2.0, 5.0, 10.0]
-"""The last one for every further death."""
+"""After a worker that was old enough, and then one after the other after those that were not."""
 
 
 class Killer:
@@ -52,15 +52,17 @@ def test_a_worker_that_dies_at_once_is_started_less_and_less_often_and_the_log_s
 ) -> None:
     with ServiceProcess([tiny_repository], log=tmp_path / "log", workers=1) as service:
         with Killer(service) as killer:
-            eventually(lambda: len(killer.killed) == 6, 30)
-        gaps = [later - earlier for earlier, later in zip(killer.times, killer.times[1:], strict=False)]
-        # The first one dies young too: it is replaced after the second pause.
-        for gap, pause in zip(gaps, [0.25, 1.0, 2.0, 5.0, 10.0], strict=True):
-            assert pause <= gap + 0.1
-            assert gap < pause + 5
+            eventually(lambda: len(killer.killed) == 5, 60)
+        eventually(lambda: service.log_text().count("it is replaced in") == 5)
         found = re.findall(r"worker (\d+): ended by signal 9; it is replaced in ([\d.]+) seconds", service.log_text())
-        assert [int(pid) for pid, _ in found[:5]] == killer.killed[:5]
-        assert [float(pause) for _, pause in found[:5]] == [0.25, 1.0, 2.0, 5.0, 10.0]
+        assert [int(pid) for pid, _ in found] == killer.killed
+        # The first to be killed was old where the machine is slow.
+        first = PAUSES.index(float(found[0][1]))
+        assert first in (0, 1)
+        pauses = PAUSES[first : first + 5]
+        assert [float(pause) for _, pause in found] == pauses
+        gaps = [later - earlier for earlier, later in zip(killer.times, killer.times[1:], strict=False)]
+        assert all(gap > pause - 0.1 for gap, pause in zip(gaps, pauses, strict=False))
         # Told to stop, it does not wait for the pause that it is in.
         start = time.monotonic()
         assert service.stop() == 0
