@@ -20,6 +20,9 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _KEPT_PARSER_BYTES = 1 << 19
 """A parser keeps about 15 times the length of the longest text that it has seen; longer ones get one of their own."""
 
+_MAX_NAMES = 32
+"""simdjson looks a name up by going through all of them, which takes seconds where there are 50,000."""
+
 _DTYPES = {"d": np.float64, "i": np.int64}
 
 
@@ -57,6 +60,8 @@ def _read(parser: simdjson.Parser, content: bytes, fields: Mapping[str, ArrayFie
     try:
         document = parser.parse(content)
         if type(document) is not simdjson.Object:
+            return None
+        if len(document) > _MAX_NAMES:
             return None
         names = list(document)
         if len(set(names)) < len(names) or fields.keys().isdisjoint(names):

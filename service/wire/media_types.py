@@ -54,8 +54,11 @@ def _array_fields(body: Body) -> Mapping[str, ArrayField]:
         case "generate":
             return {}
         case "decode":
-            codes = ArrayField("i", (manifest.num_latents,))
-            return {"codes": codes, "relaxed": ArrayField("d", manifest.latent_shape)}
+            relaxed = {"relaxed": ArrayField("d", manifest.latent_shape)}
+            # Where a format is named, codes may have to be strings, and lists an error.
+            if b"code_format" in body.content or b"code_format" in body.query:
+                return relaxed
+            return relaxed | {"codes": ArrayField("i", (manifest.num_latents,))}
         case _:
             return {"inputs": ArrayField("d", manifest.input.shape)}
 

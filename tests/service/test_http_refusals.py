@@ -147,6 +147,18 @@ FIELDS: dict[str, tuple[str, Any, str, str]] = {
         "'fffe'",
     ),
     "hex-a-number": (f"{BINARY}/decode", {"codes": [0], "code_format": "hex"}, "codes[0]", "0"),
+    "hex-said-of-a-list": (
+        f"{BINARY}/decode",
+        {"codes": [[0, 1] * 6], "code_format": "hex"},
+        "codes[0]",
+        "a list of 12",
+    ),
+    "hex-said-of-a-list-in-the-query": (
+        f"{BINARY}/decode?code_format=hex",
+        {"codes": [[0, 1] * 6]},
+        "codes[0]",
+        "a list of 12",
+    ),
     "hex-not-a-list": (f"{BINARY}/decode", {"codes": "0000", "code_format": "hex"}, "codes", "'0000'"),
     "hex-empty": (f"{BINARY}/decode", {"codes": [], "code_format": "hex"}, "codes", "an empty list"),
     "base64-without-padding": (f"{BINARY}/decode", {"codes": ["AAA"], "code_format": "base64"}, "codes[0]", "'AAA'"),
