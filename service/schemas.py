@@ -35,7 +35,8 @@ class _Request(BaseModel):
 
 
 class _Reply(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
+    # Built when the OpenAPI document is asked for: nothing else needs them.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=(), defer_build=True)
 
 
 Inputs = Annotated[
@@ -157,10 +158,12 @@ class EncodeRequest(_Request):
         Field(
             min_length=1,
             max_length=7,
+            default_factory=lambda: ["codes"],  # a default would be copied deeply for each request
             description="What to return: of the encoding; `inputs`, the rows as the model saw them; and of images "
             "`conversions`, what was done to each.",
+            json_schema_extra={"default": ["codes"]},
         ),
-    ] = ["codes"]
+    ]
     code_format: CodeFormatField = "indices"
 
 
@@ -188,8 +191,14 @@ class GenerateRequest(_Request):
     first_row: FirstRow = 0
     outputs: Annotated[
         list[GenerateOutput],
-        Field(min_length=1, max_length=2, description="What to return beside the decoded outputs."),
-    ] = ["codes"]
+        Field(
+            min_length=1,
+            max_length=2,
+            default_factory=lambda: ["codes"],
+            description="What to return beside the decoded outputs.",
+            json_schema_extra={"default": ["codes"]},
+        ),
+    ]
     code_format: CodeFormatField = "indices"
 
 

@@ -1,6 +1,9 @@
 """Settings of the service: one frozen object, read from `LATENT_CODES_*` once, where the process starts.
 
 Nothing else in the service looks at the environment. `docs/settings.md` has the same table for its users.
+
+Not pydantic-settings, which takes as long to import as pydantic itself, in the supervisor and again in every worker:
+what it would be used for is two lines of `from_environment`.
 """
 
 import difflib
@@ -10,8 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from service.errors import SettingsRefused, quoted
 
@@ -21,10 +23,10 @@ Device = Literal["auto", "cpu", "cuda"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What can be chosen about a running service."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
@@ -34,7 +36,7 @@ class Settings(BaseSettings):
             "Worker processes, which share the port. `auto`: one on CUDA, one for each core elsewhere, at most 16."
         ),
     )
-    model_repositories: Annotated[tuple[Path, ...], NoDecode] = Field(
+    model_repositories: tuple[Path, ...] = Field(
         (Path("model_repository"), Path("models/shipped")),
         min_length=1,
         description=(
@@ -131,7 +133,7 @@ class Settings(BaseSettings):
     )
     admin_keys_file: Path | None = Field(None, description="File of more such keys.")
     open_metrics: bool = Field(True, description="Whether `/metrics` needs no key, where other routes do.")
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    cors_origins: tuple[str, ...] = Field(
         (),
         description=(
             "Origins whose pages may call from a browser, such as `https://example.org`, separated by blanks; `*`: all."
@@ -222,8 +224,10 @@ class Settings(BaseSettings):
     def from_environment(cls) -> Self:
         """The settings that `os.environ` asks for. Raises SettingsRefused, which names each variable at fault."""
         _refuse_unknown(os.environ)
+        given = {name.upper(): value for name, value in os.environ.items()}
+        variables = {name: PREFIX + name.upper() for name in cls.model_fields}
         try:
-            return cls()
+            return cls.model_validate({name: given[key] for name, key in variables.items() if key in given})
         except ValidationError as error:
             sentences = [
                 f"{_variable(problem)}={_shown(_variable(problem))}: {problem['msg'].removeprefix('Value error, ')}"

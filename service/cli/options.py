@@ -101,7 +101,7 @@ class _ModelIdType(click.ParamType):  # type: ignore[type-arg]  # generic in som
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
         """Models of the repositories on this machine; a service is not asked while somebody types."""
-        roots = ctx.params.get("repositories") or Settings().model_repositories
+        roots = ctx.params.get("repositories") or Settings.from_environment().model_repositories
         names = {name for root in roots for name in Repository(Path(root)).names()}
         return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 

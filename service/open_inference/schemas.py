@@ -20,7 +20,8 @@ from service.sampling import (
 
 
 class _Object(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
+    # Built when the OpenAPI document is asked for: requests are read by `requests`, and replies are dictionaries.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=(), defer_build=True)
 
 
 class _Lenient(_Object):

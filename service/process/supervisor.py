@@ -15,6 +15,7 @@ watches.
 
 import json
 import logging
+import os
 import selectors
 import signal
 import socket
@@ -36,6 +37,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _YOUNG_SECONDS = 10.0
 """A worker that dies before this age is held back by the next pause."""
 _PAUSES_SECONDS = (0.0, 0.25, 1.0, 2.0, 5.0, 10.0)
+
+_WITHOUT_PLUGINS = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
+"""Looking for plugins of pydantic means reading what every installed distribution says of itself."""
 
 _logger = logging.getLogger(__name__)
 
@@ -184,6 +188,7 @@ class Supervisor:
         process = subprocess.Popen(  # noqa: S603 - this interpreter and this package
             [sys.executable, *options, "-m", "service.process.worker", json.dumps(given)],
             pass_fds=(*given["listeners"], given["board"], given["arena"], given["control"]),
+            env=_WITHOUT_PLUGINS | os.environ,
         )
         there.close()
         here.setblocking(False)
