@@ -65,6 +65,9 @@ class Watch(Protocol):
     def encoded(self, engine: Engine, inputs: NDArray[Any], codes: Codes) -> None:
         """Codes [B, N], or [B, S, N], were made of inputs [B, ...]."""
 
+    def near_ties(self, engine: Engine, num_rows: int) -> None:
+        """So many rows, times samples, were found to be near ties, of a request that asked for them."""
+
     def drawn(self, engine: Engine, num_codes: int) -> None:
         """Codes were drawn from the prior."""
 
@@ -79,6 +82,9 @@ class Nobody:
         """Nothing is done."""
 
     def encoded(self, engine: Engine, inputs: NDArray[Any], codes: Codes) -> None:
+        """Nothing is done."""
+
+    def near_ties(self, engine: Engine, num_rows: int) -> None:
         """Nothing is done."""
 
     def drawn(self, engine: Engine, num_codes: int) -> None:
@@ -165,6 +171,8 @@ class Dispatcher:
     def _tell_of(self, engine: Engine, inputs: NDArray[Any], encoding: Encoding) -> None:
         if encoding.codes is not None:
             self._watch.encoded(engine, inputs, encoding.codes)
+        if encoding.near_ties is not None:
+            self._watch.near_ties(engine, int(encoding.near_ties.sum()))
 
     async def _checked(self, check: Callable[[], Result], array: NDArray[Any], deadline: float | None) -> Result:
         return await self.run(check, array.nbytes * _CHECKED_SECONDS_PER_BYTE, deadline)

@@ -21,16 +21,19 @@ from service import checks, prior
 from service.checks import Floats
 from service.errors import GraphRefused, invalid, shown
 from service.operations import Arrays, Decode, Encode, Generate, Operation, Reconstruct, in_parts, joined
+from service.providers import CPU, DeviceOptions
 from service.results import Encoding, Generation, Reconstruction
 from service.sampling import Sampling, checked_outputs
-from service.sessions import CPU, Cost, GraphSession
+from service.sessions import Cost, GraphSession
 from service.settings import Device
 
-ENCODE_OUTPUTS = ("codes", "relaxed", "probabilities", "logits", "margins")
+ENCODE_OUTPUTS = ("codes", "relaxed", "probabilities", "logits", "margins", "near_ties")
 GENERATE_OUTPUTS = ("codes", "relaxed")
 
 _CPU_ROWS_PER_RUN, _GPU_ROWS_PER_RUN = 64, 1024
 _MEASURED_ROWS = 64
+_GPU_NEAR_TIE_MARGIN = 1e-4
+"""Until it was measured (benchmarks/serving/invariance.py): what golden vectors must agree within."""
 
 Answer = TypeVar("Answer")
 
@@ -79,16 +82,21 @@ class Engine:
         *,
         manifest_sha256: str,
         max_rows_per_run: int | None = None,
+        near_tie_margin: float | None = None,
     ) -> None:
         """More rows than `max_rows_per_run` are run in parts, which bounds memory and changes no answer.
 
-        By default as many as make a row cheapest: few on the CPU, many on a GPU.
+        By default as many as make a row cheapest: few on the CPU, many on a GPU. A row is a near tie where a symbol's
+        margin is below `near_tie_margin`; by default nowhere on the CPU, where codes do not depend on the batch.
         """
         self.manifest = manifest
         self.manifest_sha256 = manifest_sha256
         self._graphs = graphs
         on_cpu = all(graph.provider == CPU for graph in graphs.values())
         self.max_rows_per_run = max_rows_per_run or (_CPU_ROWS_PER_RUN if on_cpu else _GPU_ROWS_PER_RUN)
+        if near_tie_margin is None:
+            near_tie_margin = 0.0 if on_cpu else _GPU_NEAR_TIE_MARGIN
+        self.near_tie_margin = near_tie_margin
 
     @classmethod
     def load(
@@ -98,6 +106,8 @@ class Engine:
         device: Device = "auto",
         num_threads: int = 1,
         max_rows_per_run: int | None = None,
+        options: DeviceOptions | None = None,
+        near_tie_margin: float | None = None,
     ) -> Self:
         """Open the graphs of a verified model. Raises GraphRefused naming the file, or DeviceUnavailable.
 
@@ -106,10 +116,23 @@ class Engine:
         graphs = {}
         for role, signature in signatures(stored.manifest).items():
             try:
-                graphs[role] = GraphSession(stored.graphs[role], signature, device=device, num_threads=num_threads)
+                graphs[role] = GraphSession(
+                    stored.graphs[role],
+                    signature,
+                    device=device,
+                    num_threads=num_threads,
+                    options=options,
+                    max_rows=max_rows_per_run or _GPU_ROWS_PER_RUN,
+                )
             except GraphRefused as error:
                 raise GraphRefused(f"{stored.folder / stored.manifest.graphs[role].file}: {error}") from error
-        return cls(stored.manifest, graphs, manifest_sha256=stored.manifest_sha256, max_rows_per_run=max_rows_per_run)
+        return cls(
+            stored.manifest,
+            graphs,
+            manifest_sha256=stored.manifest_sha256,
+            max_rows_per_run=max_rows_per_run,
+            near_tie_margin=near_tie_margin,
+        )
 
     @property
     def provider(self) -> str:
@@ -126,6 +149,11 @@ class Engine:
         """What runs of each graph cost on this host: measured once, the least of a few runs."""
         num_rows = min(_MEASURED_ROWS, self.max_rows_per_run)
         return {role: graph.cost(num_rows) for role, graph in self._graphs.items()}
+
+    def warm(self) -> None:
+        """Run what only a first run of a size would have to plan; on the CPU there is nothing."""
+        for graph in self._graphs.values():
+            graph.warm(self.max_rows_per_run)
 
     def seconds_to_generate(self, num_codes: int) -> float:
         """What drawing that many codes costs on this host: an autoregressive prior takes a run for each latent."""
@@ -183,7 +211,7 @@ class Engine:
         """The operation behind `encode`, checked. Raises InvalidFields."""
         wanted = checked_outputs(outputs, ENCODE_OUTPUTS)
         sampling = self._sampling(**parameters)
-        return Encode(self.manifest, checks.inputs(self.manifest, inputs), sampling, wanted)
+        return Encode(self.manifest, checks.inputs(self.manifest, inputs), sampling, wanted, self.near_tie_margin)
 
     def to_decode(self, codes: NDArray[Any]) -> Decode:
         """The operation behind `decode`, checked. Raises InvalidFields."""

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from models.errors import ModelsError, RepositoryError
 from models.repository import Fingerprint, Repository
-from service import sessions
+from service import providers
 from service.catalog import Catalog, Refusal
 from service.engine import Engine
 from service.errors import DeviceUnavailable, LoadFailed, RepositoryMissing, RepositoryUnreadable, UnknownModel, quoted
@@ -93,7 +93,7 @@ class LiveModels:
             self._digests = {key: engine.manifest_sha256 for key, engine in self._engines.items()}
             self._catalog = catalog
             return
-        sessions.require(settings.device)
+        providers.require(settings.device)
         if "model_repositories" in settings.model_fields_set:
             _require_folders(settings.model_repositories)
         self._catalog = Catalog(())

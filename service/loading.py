@@ -7,6 +7,7 @@ from models.repository import Repository
 from service import golden
 from service.engine import Engine
 from service.errors import DeviceUnavailable, GoldenMismatch, GraphRefused, ModelRefused
+from service.providers import DeviceOptions
 from service.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -25,11 +26,14 @@ def load(repository: Repository, name: str, version: int, settings: Settings) ->
         device=settings.device,
         num_threads=settings.intra_op_num_threads,
         max_rows_per_run=None if settings.max_batch_rows == "auto" else settings.max_batch_rows,
+        options=device_options(settings),
+        near_tie_margin=None if settings.near_tie_margin == "auto" else settings.near_tie_margin,
     )
     try:
         golden.check(engine)
     except GoldenMismatch as error:
         raise GoldenMismatch(f"{stored.folder}: {error}") from error
+    engine.warm()
     _logger.info(
         "model %s version %d is served on %s, about %.0f microseconds a row and %.0f to generate one alone, from %s",
         name,
@@ -40,6 +44,17 @@ def load(repository: Repository, name: str, version: int, settings: Settings) ->
         stored.folder,
     )
     return engine
+
+
+def device_options(settings: Settings) -> DeviceOptions:
+    """How a device is used, as the settings say."""
+    return DeviceOptions(
+        binds_io=None if settings.io_binding == "auto" else settings.io_binding,
+        pads_rows=None if settings.pad_batches == "auto" else settings.pad_batches,
+        memory_limit_bytes=settings.gpu_memory_limit_bytes,
+        arena_extension=settings.gpu_arena_extension,
+        tensorrt_cache=settings.tensorrt_cache,
+    )
 
 
 def log_refusal(name: str, version: int, error: Exception) -> str:

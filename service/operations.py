@@ -72,13 +72,15 @@ def joined(parts: Sequence[Arrays]) -> Arrays:
 
 @dataclass(frozen=True)
 class Encode:
-    """Inputs to the wanted of `codes`, `relaxed`, `probabilities`, `logits` and `margins`."""
+    """Inputs to the wanted of `codes`, `relaxed`, `probabilities`, `logits`, `margins` and `near_ties`."""
 
     manifest: Manifest
     rows: Floats
     """[B, D]"""
     sampling: Sampling
     wanted: frozenset[str]
+    near_tie_margin: float = 0.0
+    """A row is a near tie where a symbol was decided by less."""
 
     @property
     def num_rows(self) -> int:
@@ -97,6 +99,8 @@ class Encode:
         return replace(self, rows=self.rows[at], sampling=self.sampling.continued(at.start))
 
     async def arrays(self, run: RunGraph, max_rows: int) -> Arrays:
+        if "near_ties" in self.wanted:
+            return await self._with_near_ties(run, max_rows)
         to_sample = self.wanted - {"logits"}
         if not to_sample or (self.sampling.is_deterministic and to_sample == {"codes"}):
             # The commonest request: one run of the encoder.
@@ -114,6 +118,11 @@ class Encode:
         if "logits" in self.wanted:
             found["logits"] = encoded[0]
         return found
+
+    async def _with_near_ties(self, run: RunGraph, max_rows: int) -> Arrays:
+        found = await replace(self, wanted=self.wanted - {"near_ties"} | {"margins"}).arrays(run, max_rows)
+        found["near_ties"] = np.any(found["margins"] < self.near_tie_margin, axis=-1)
+        return {name: found[name] for name in self.wanted}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ class Encoding:
     """[B, *latent]"""
     margins: Floats | None = None
     """[B, N] or [B, S, N]: best minus second-best score, for a bit the absolute score."""
+    near_ties: NDArray[np.bool_] | None = None
+    """[B] or [B, S]: whether a margin is so small that another batch, on this provider, might decide otherwise."""
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ NumSamples = Annotated[
 CodeFormatField = Annotated[
     CodeFormat, Field(description="`indices`, or the packed bits of a code as `hex` or `base64`.")
 ]
-EncodeOutput = Literal["codes", "relaxed", "probabilities", "logits", "margins", "inputs", "conversions"]
+EncodeOutput = Literal["codes", "relaxed", "probabilities", "logits", "margins", "near_ties", "inputs", "conversions"]
 GenerateOutput = Literal["codes", "relaxed"]
 
 EXPECTED = {
@@ -157,7 +157,7 @@ class EncodeRequest(_Request):
         list[EncodeOutput],
         Field(
             min_length=1,
-            max_length=7,
+            max_length=8,
             default_factory=lambda: ["codes"],  # a default would be copied deeply for each request
             description="What to return: of the encoding; `inputs`, the rows as the model saw them; and of images "
             "`conversions`, what was done to each.",
@@ -236,6 +236,13 @@ class EncodeReply(_SeededAnswer):
     logits: Annotated[Array | None, Field(description="Of the posterior: [B, N] log-odds of 1, or [B, N, K].")] = None
     margins: Annotated[
         Array | None, Field(description="[B, N]: best minus second-best score of each latent; a sample axis after B.")
+    ] = None
+    near_ties: Annotated[
+        Array | None,
+        Field(
+            description="[B], a sample axis after B: whether a margin is below the model's `near_tie_margin`, so that "
+            "the same row in another batch might get another code."
+        ),
     ] = None
     inputs: Annotated[Array | None, Field(description="Rows in the model's input shape, as the model saw them.")] = None
     conversions: Annotated[list[ConversionRecord] | None, Field(description="What was done to each image.")] = None
@@ -323,6 +330,9 @@ class ModelReply(_Reply):
     versions: Annotated[list[int], Field(description="Versions of this model that are served.")]
     refused: Refused
     provider: Annotated[str, Field(description="The execution provider of ONNX Runtime that really runs the model.")]
+    near_tie_margin: Annotated[
+        float, Field(description="Below it a code may depend on the batch, on that provider; 0: none does.")
+    ]
     schema_version: int
     description: str
     kind: Kind

@@ -1,16 +1,15 @@
 """ONNX Runtime sessions: a graph from verified bytes, checked against its signature, and where it really runs.
 
-ONNX Runtime falls back to the CPU silently, even when CUDA alone was asked for, and what it says is available is what
-it was compiled with. Only `session.get_providers()` tells the truth, so that is what is logged, shown and enforced.
+ONNX Runtime falls back to the CPU silently, even when CUDA alone was asked for. Only `session.get_providers()` tells
+the truth, so that is what is logged, shown and enforced.
 
 On the CPU, one thread within a run and prepacked weights make every row's result independent of the rows beside it,
-bit for bit. On CUDA, TF32 is off: with its 10-bit mantissa symbols would flip.
+bit for bit. So it is independent of rows that only pad a run.
 """
 
 import logging
 import time
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,19 +17,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models.graphs import Signature, TensorSpec
+from service import providers
 from service.errors import DeviceUnavailable, GraphRefused
 from service.onnx_file import refuse_unsafe
+from service.providers import CPU, DeviceOptions
 from service.settings import Device
-
-CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-
-_CUDA_OPTIONS = {
-    "use_tf32": "0",
-    # The exhaustive search times kernels and may choose another one next time.
-    "cudnn_conv_algo_search": "HEURISTIC",
-    "do_copy_in_default_stream": "1",
-    "arena_extend_strategy": "kSameAsRequested",
-}
 
 _MEASURED_RUNS = 3
 
@@ -49,15 +40,33 @@ class Cost(NamedTuple):
 
 
 class GraphSession:
-    """One graph, ready to run from any thread: ONNX Runtime's `run` keeps no state between calls."""
+    """One graph, ready to run from any thread: ONNX Runtime's `run` keeps no state between calls, nor does this."""
 
-    def __init__(self, content: bytes, signature: Signature, *, device: Device, num_threads: int) -> None:
-        """Raises GraphRefused when the graph is not one of that signature, DeviceUnavailable as `device` demands."""
+    def __init__(
+        self,
+        content: bytes,
+        signature: Signature,
+        *,
+        device: Device,
+        num_threads: int,
+        options: DeviceOptions | None = None,
+        max_rows: int = 1024,
+    ) -> None:
+        """`max_rows`: the most that a run will have, for providers that plan for it.
+
+        Raises GraphRefused when the graph is not one of that signature, DeviceUnavailable as `device` demands.
+        """
         refuse_unsafe(content)
-        self._session = _open(content, device, num_threads)
+        options = options or DeviceOptions()
+        wanted = providers.wanted(device, options, signature.inputs, max_rows)
+        self._session = _open(content, device, wanted, num_threads)
         self._signature = signature
         _compare("input", signature.inputs, self._session.get_inputs())
         _compare("output", signature.outputs, self._session.get_outputs())
+        is_elsewhere = self.provider != CPU
+        self._binds_io = is_elsewhere if options.binds_io is None else options.binds_io
+        self._pads_rows = is_elsewhere if options.pads_rows is None else options.pads_rows
+        self._memory = "cuda" if is_elsewhere else "cpu"
 
     @property
     def provider(self) -> str:
@@ -66,8 +75,38 @@ class GraphSession:
 
     def run(self, *inputs: NDArray[Any], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """The named outputs, for inputs in the order of the signature, each [B, ...] of the dtype it names."""
+        num_rows = len(inputs[0])
+        if self._pads_rows and (num_padded := bucket(num_rows)) != num_rows:
+            found = self._run([_padded(array, num_padded) for array in inputs], outputs)
+            return [array[:num_rows] for array in found]
+        return self._run(inputs, outputs)
+
+    def _run(self, inputs: Sequence[NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        if self._binds_io:
+            return self._run_bound(inputs, outputs)
         fed = dict(zip((spec.name for spec in self._signature.inputs), inputs, strict=True))
         return list(self._session.run(list(outputs), fed))
+
+    def _run_bound(self, inputs: Sequence[NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """With what the device reads and writes in its own memory, allocated there, and copied once each way.
+
+        A binding belongs to one run: it is all the state there is.
+        """
+        binding = self._session.io_binding()
+        for spec, array in zip(self._signature.inputs, inputs, strict=True):
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self._memory, 0)
+            binding.bind_ortvalue_input(spec.name, value)
+        for name in outputs:
+            binding.bind_output(name, self._memory)
+        self._session.run_with_iobinding(binding)
+        return [value.numpy() for value in binding.get_outputs()]
+
+    def warm(self, max_rows: int) -> None:
+        """Run once with every number of rows that padding leaves: no request waits for what a first run plans."""
+        num_rows = 1
+        while self._pads_rows and num_rows <= max_rows:
+            self._seconds(num_rows)
+            num_rows *= 2
 
     def cost(self, num_rows: int) -> Cost:
         """Measured with one row and with `num_rows`, the least of a few runs each."""
@@ -83,42 +122,38 @@ class GraphSession:
         return time.perf_counter() - start
 
 
-def require(device: Device) -> None:
-    """Raise DeviceUnavailable when this build of ONNX Runtime cannot run on `device` at all."""
-    if device == "cuda" and CUDA not in onnxruntime.get_available_providers():
-        raise DeviceUnavailable(
-            f"device is cuda, and the installed ONNX Runtime {onnxruntime.__version__} was built without CUDA: "
-            "install the project with its extra gpu instead of cpu"
-        )
+def bucket(num_rows: int) -> int:
+    """The next power of two: rows that a run is padded to."""
+    return 1 << max(0, num_rows - 1).bit_length()
 
 
-def _open(content: bytes, device: Device, num_threads: int) -> onnxruntime.InferenceSession:
-    require(device)
-    wants_cuda = device == "cuda" or (device == "auto" and CUDA in onnxruntime.get_available_providers())
-    if not wants_cuda:
-        return _create(content, [CPU], num_threads)
-    _preload_cuda()
+def _padded(array: NDArray[Any], num_rows: int) -> NDArray[Any]:
+    """With its last row again and again: whatever is computed of it is finite where that row's is."""
+    return np.concatenate([array, np.broadcast_to(array[-1:], (num_rows - len(array), *array.shape[1:]))])
+
+
+def _open(
+    content: bytes, device: Device, wanted: list[tuple[str, dict[str, Any]]], num_threads: int
+) -> onnxruntime.InferenceSession:
+    providers.require(device)
+    if wanted[0][0] == CPU:
+        return _create(content, wanted, num_threads)
+    providers.preload_cuda()
     try:
-        session = _create(content, [(CUDA, _CUDA_OPTIONS), CPU], num_threads)
+        session = _create(content, wanted, num_threads)
     except GraphRefused as error:
         # With CUDA half installed, ONNX Runtime may raise instead of falling back; a broken graph raises again below.
-        session = _create(content, [CPU], num_threads)
-        _logger.warning("CUDA could not be used: %s", error)
-    if device == "cuda" and session.get_providers()[0] != CUDA:
+        session = _create(content, wanted[-1:], num_threads)
+        _logger.warning("%s could not be used: %s", wanted[0][0], error)
+    if device != "auto" and session.get_providers()[0] != providers.PROVIDER_OF[device]:
         raise DeviceUnavailable(
-            f"device is cuda, and ONNX Runtime runs on {session.get_providers()[0]} instead: "
-            "is there an NVIDIA GPU with its driver, and can this process see it?"
+            f"device is {device}, and ONNX Runtime runs on {session.get_providers()[0]} instead: is there an NVIDIA "
+            "GPU with its driver and libraries, and can this process see them?"
         )
     return session
 
 
-@cache
-def _preload_cuda() -> None:
-    """Load the CUDA and cuDNN libraries that pip installed, once; the loader of the system does not look there."""
-    onnxruntime.preload_dlls()
-
-
-def _create(content: bytes, providers: list[Any], num_threads: int) -> onnxruntime.InferenceSession:
+def _create(content: bytes, wanted: list[tuple[str, dict[str, Any]]], num_threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1
@@ -129,7 +164,7 @@ def _create(content: bytes, providers: list[Any], num_threads: int) -> onnxrunti
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(content, options, providers=providers)
+        return onnxruntime.InferenceSession(content, options, providers=wanted)
     except Exception as error:  # the classes that ONNX Runtime raises share no base but this
         raise GraphRefused(f"ONNX Runtime cannot load the graph: {str(error).splitlines()[0][:300]}") from error
 

@@ -19,7 +19,8 @@ from service.errors import SettingsRefused, quoted
 
 PREFIX = "LATENT_CODES_"
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+ArenaExtension = Literal["kSameAsRequested", "kNextPowerOfTwo"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -33,7 +34,7 @@ class Settings(BaseModel):
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(
         "auto",
         description=(
-            "Worker processes, which share the port. `auto`: one on CUDA, one for each core elsewhere, at most 16."
+            "Worker processes, which share the port. `auto`: one on a GPU, one for each core elsewhere, at most 16."
         ),
     )
     model_repositories: tuple[Path, ...] = Field(
@@ -62,8 +63,50 @@ class Settings(BaseModel):
     device: Device = Field(
         "auto",
         description=(
-            "`cpu`; `cuda`, which refuses to start unless every model really runs on CUDA; or `auto`, "
-            "which takes CUDA where it works."
+            "`cpu`; `cuda` or `tensorrt`, which refuse to start unless every model really runs there; or `auto`, "
+            "which takes CUDA where it works. What TensorRT does not support, CUDA runs."
+        ),
+    )
+    io_binding: Literal["auto"] | bool = Field(
+        "auto",
+        description=(
+            "Whether what a run reads and writes is allocated on its device and copied once each way. `auto`: on a GPU."
+        ),
+    )
+    pad_batches: Literal["auto"] | bool = Field(
+        "auto",
+        description=(
+            "Whether runs are padded to a power of two of rows, which changes no code: then few sizes are planned for, "
+            "all of them before the first request. `auto`: on a GPU."
+        ),
+    )
+    gpu_memory_limit_bytes: int = Field(
+        0,
+        ge=0,
+        description=(
+            "Most memory of the arena that each graph of a model has on a GPU (a model has three or four), so that "
+            "several models share it; 0: what the device has."
+        ),
+    )
+    gpu_arena_extension: ArenaExtension = Field(
+        "kSameAsRequested",
+        description=(
+            "How such an arena grows: `kSameAsRequested`, by what is needed, or `kNextPowerOfTwo`, less often and by "
+            "more."
+        ),
+    )
+    tensorrt_cache: Path | None = Field(
+        None,
+        description=(
+            "Folder in which TensorRT keeps the engines that it built for this GPU; without one it builds them at "
+            "every start."
+        ),
+    )
+    near_tie_margin: Literal["auto"] | Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        "auto",
+        description=(
+            "A row is flagged in `near_ties` where a symbol was decided by less. `auto`: 0 on the CPU, where codes do "
+            "not depend on the batch, 0.0001 elsewhere; `benchmarks/serving/invariance.py` measures what a device needs."
         ),
     )
     intra_op_num_threads: int = Field(

@@ -22,7 +22,7 @@ from latent_codes_client.errors import InvalidArgument
 from latent_codes_client.replies import NPY, Reply
 from latent_codes_client.results import Decoding, Encoding, Generation, Model, ModelSummary, Reconstruction
 
-Output = Literal["codes", "relaxed", "probabilities", "logits", "margins"]
+Output = Literal["codes", "relaxed", "probabilities", "logits", "margins", "near_ties"]
 HealthState = Literal["live", "ready"]
 
 JSON = "application/json"

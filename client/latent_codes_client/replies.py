@@ -56,7 +56,7 @@ def encoding_of_array(reply: Reply, name: str) -> Encoding:
     if _media_type(reply) != NPY:
         return encoding(reply)
     array = _npy(reply)
-    found: dict[str, Any] = {name: _as_codes(array) if name == "codes" else _as_float32(name, array)}
+    found: dict[str, Any] = {name: _named(name, array)}
     seed = _header_integer(reply, "latent-codes-seed") if "latent-codes-seed" in reply.headers else None
     return Encoding(**_served_by_headers(reply), seed=seed, **found)
 
@@ -133,7 +133,8 @@ def _encoding_fields(document: Mapping[str, Any]) -> dict[str, Any]:
     floats = {
         name: _float32(document, name) for name in ("relaxed", "probabilities", "logits", "margins") if name in document
     }
-    return {**_served_by(document), "seed": _seed(document), "codes": _codes(document), **floats}
+    flags = {"near_ties": np.array(document["near_ties"], np.bool_)} if "near_ties" in document else {}
+    return {**_served_by(document), "seed": _seed(document), "codes": _codes(document), **floats, **flags}
 
 
 def _served_by(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,6 +182,19 @@ def _floats(document: Mapping[str, Any], name: str) -> NDArray[np.float64]:
 
 def _float32(document: Mapping[str, Any], name: str) -> Floats:
     return _as_float32(name, _array(document, name))
+
+
+def _named(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """An array of an encoding, of the dtype that it has there."""
+    match name:
+        case "codes":
+            return _as_codes(array)
+        case "near_ties":
+            if array.dtype != np.bool_:
+                raise InvalidReply(f"near_ties: expected truth values in the reply, got {array.dtype}")
+            return array
+        case _:
+            return _as_float32(name, array)
 
 
 def _as_float32(name: str, array: NDArray[Any]) -> Floats:

@@ -34,6 +34,8 @@ class Encoding:
     """[B, *latent]"""
     margins: Floats | None = None
     """[B, N] or [B, S, N]: best minus second-best score, so how firm each code is."""
+    near_ties: NDArray[np.bool_] | None = None
+    """[B] or [B, S]: whether the code might have been another in another batch; never on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,12 @@ Examples:
     multiple=True,
     help="A folder of models; may be given several times. Default: as the service's settings say.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="What ONNX Runtime runs on.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
+    default="auto",
+    help="What ONNX Runtime runs on.",
+)
 @quiet_option
 def bulk(
     operation: Literal["encode", "decode"],

@@ -15,6 +15,7 @@ from service.cli.backends import Generated, IntegerCodes, Listed, ModelFacts
 from service.cli.options import ModelId, Where
 from service.engine import Engine
 from service.errors import UnknownModel, UnknownVersion, quoted
+from service.loading import device_options
 from service.settings import Settings
 
 
@@ -47,6 +48,7 @@ def load(where: Where, model: ModelId) -> LocalBackend:
         device=where.device or settings.device,
         num_threads=settings.intra_op_num_threads,
         max_rows_per_run=None if settings.max_batch_rows == "auto" else settings.max_batch_rows,
+        options=device_options(settings),
     )
     golden.check(engine)
     return LocalBackend(engine)

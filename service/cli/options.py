@@ -48,7 +48,7 @@ def where_options(command: Function) -> Function:
     for option in (
         click.option(
             "--device",
-            type=click.Choice(["auto", "cpu", "cuda"]),
+            type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
             help="Without --url: what ONNX Runtime runs on. Default: as the service's settings say, auto.",
         ),
         click.option(

@@ -30,7 +30,7 @@ Every setting is an environment variable: docs/settings.md lists them. An option
     multiple=True,
     help="A folder of models; may be given several times. Default: ./model_repository and ./models/shipped.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Default: auto.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), help="Default: auto.")
 def serve(host: str | None, port: int | None, repositories: tuple[Path, ...], device: str | None) -> None:
     """Serve models over HTTP, until told to stop."""
     given = {

@@ -31,10 +31,25 @@ QUEUE_WAIT = Family(
     "queue_wait_seconds", "histogram", "From a request for a run to its beginning.", ("model",), _SECONDS
 )
 CODES = Family("codes_total", "counter", "Codes made of inputs or drawn from the prior.", ("model", "version"))
+NEAR_TIES = Family(
+    "near_ties_total", "counter", "Codes decided by less than the margin, of requests that asked.", ("model", "version")
+)
 LOADS = Family("model_load_events_total", "counter", "Versions loaded, refused, unloaded.", ("model", "event"))
 MEMORY = Family("worker_resident_memory_bytes", "gauge", "Resident memory of a worker.", ("worker",))
 DESCRIPTORS = Family("worker_open_fds", "gauge", "Open file descriptors of a worker.", ("worker",))
-_COUNTED = (DURATION, IN_FLIGHT, REJECTED, BATCH_ROWS, INFERENCE, QUEUE_WAIT, CODES, LOADS, MEMORY, DESCRIPTORS)
+_COUNTED = (
+    DURATION,
+    IN_FLIGHT,
+    REJECTED,
+    BATCH_ROWS,
+    INFERENCE,
+    QUEUE_WAIT,
+    CODES,
+    NEAR_TIES,
+    LOADS,
+    MEMORY,
+    DESCRIPTORS,
+)
 
 QUEUE_ROWS = Family("queue_rows", "gauge", "Rows admitted and not answered yet.")
 WORKERS = Family("workers", "gauge", "Worker processes, by phase.", ("phase",))
@@ -63,6 +78,7 @@ class Metrics:
         self.inference = Meter(INFERENCE, region)
         self.queue_wait = Meter(QUEUE_WAIT, region)
         self.codes = Meter(CODES, region)
+        self.near_ties = Meter(NEAR_TIES, region)
         self.loads = Meter(LOADS, region)
         self.memory = Meter(MEMORY, region)
         self.descriptors = Meter(DESCRIPTORS, region)

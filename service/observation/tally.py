@@ -39,6 +39,10 @@ class Tally:
         self._metrics.codes.add(_version(engine), codes.size // codes.shape[-1])
         self._usage.note(engine, inputs, codes)
 
+    def near_ties(self, engine: Engine, num_rows: int) -> None:
+        """How many."""
+        self._metrics.near_ties.add(_version(engine), num_rows)
+
     def drawn(self, engine: Engine, num_codes: int) -> None:
         """How many only: they say nothing of the inputs."""
         self._metrics.codes.add(_version(engine), num_codes)

@@ -13,12 +13,12 @@ _NVIDIA = Path("/dev/nvidiactl")
 
 
 def num_workers(settings: Settings) -> int:
-    """As the settings say; by default one process where models run on CUDA, since each has a context of its own on the
+    """As the settings say; by default one process where models run on a GPU, since each has a context of its own on the
     device and batches better alone, and one for each core elsewhere.
     """
     if settings.workers != "auto":
         return settings.workers
-    if settings.device == "cuda" or (settings.device == "auto" and _has_cuda()):
+    if settings.device in ("cuda", "tensorrt") or (settings.device == "auto" and _has_cuda()):
         return 1
     return min(available_cores(), MAX_AUTOMATIC)
 

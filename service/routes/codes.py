@@ -216,7 +216,7 @@ def _encoding(encoding: Encoding, code_format: CodeFormat, engine: Engine) -> di
     reply: dict[str, Any] = {"seed": encoding.seed}
     if encoding.codes is not None:
         reply["codes"] = wire.format_codes(encoding.codes, code_format, engine.manifest)
-    for name in ("relaxed", "probabilities", "logits", "margins"):
+    for name in ("relaxed", "probabilities", "logits", "margins", "near_ties"):
         if (array := getattr(encoding, name)) is not None:
             reply[name] = array
     return reply

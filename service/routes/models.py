@@ -98,6 +98,7 @@ def _description(catalog: Catalog, engine: Engine) -> dict[str, Any]:
         "versions": versions,
         "refused": _refused(catalog, engine.manifest.name),
         "provider": engine.provider,
+        "near_tie_margin": engine.near_tie_margin,
     }
 
 
