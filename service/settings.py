@@ -106,7 +106,8 @@ class Settings(BaseModel):
         "auto",
         description=(
             "A row is flagged in `near_ties` where a symbol was decided by less. `auto`: 0 on the CPU, where codes do "
-            "not depend on the batch, 0.0001 elsewhere; `benchmarks/serving/invariance.py` measures what a device needs."
+            "not depend on the batch, 0.0001 elsewhere; `benchmarks/serving/invariance.py` measures what a device "
+            "needs."
         ),
     )
     intra_op_num_threads: int = Field(
