@@ -10,6 +10,7 @@ from models.repository import Repository
 from training import commands
 from training.errors import ConfigError, TrainingError
 from training.evaluation import EvaluationConfig
+from training.ranks import Ranks, launched_ranks
 
 _EXAMPLES = """\
 examples:
@@ -17,6 +18,7 @@ examples:
   python -m training fit --config training/presets/mnist-binary.toml
   python -m training fit --set data.name=folder --set data.path=photos --set name=photos
   python -m training fit --resume --run runs/photos             after an interruption
+  torchrun --nproc-per-node 4 -m -- training fit                on four GPUs, which share each batch
   python -m training sweep --set 'sweep.seeds=[0, 1, 2]' --set 'sweep.learning_rates=[3e-4, 1e-3]'
   python -m training evaluate runs/photos
   python -m training report runs/photos                         one HTML page: curves, pictures, numbers
@@ -30,29 +32,48 @@ EXIT_INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; its exit code. What is wrong with the user's side is one sentence on stderr."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    who = ""
     try:
+        options.ranks = launched_ranks()
+        who = "" if options.ranks.is_alone else f"rank {options.ranks.rank}: "
+        level = logging.INFO if options.ranks.is_first else logging.WARNING
+        logging.basicConfig(level=level, format=f"{who}%(message)s", stream=sys.stderr)
+        _check_ranks(options.command, options.ranks)
         return int(options.run_command(options))
     except (TrainingError, ModelsError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{who}{type(error).__name__}: {error}", file=sys.stderr)
         return EXIT_FAILED
     except OSError as error:
         # A full disk, a folder that may not be written: whatever no part foresaw.
-        print(f"{error.filename or 'reading or writing'}: {error.strerror}", file=sys.stderr)
+        print(f"{who}{error.filename or 'reading or writing'}: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
+
+
+def _check_ranks(command: str, ranks: Ranks) -> None:
+    """Raises ConfigError when several processes were started for what one does."""
+    if command != "fit" and not ranks.is_alone:
+        grid = "; a grid trains as processes of its own, or together on one GPU" if command == "sweep" else ""
+        raise ConfigError(
+            f"{command}: only `fit` is done by several processes, and torchrun started {ranks.size}; use "
+            f"`python -m training {command}`{grid}"
+        )
 
 
 def _fit(options: argparse.Namespace) -> int:
     if options.resume:
         if options.run is None or options.config is not None or options.set:
             raise ConfigError("--resume continues a run as it was configured: give its --run, and no --config or --set")
-        folder, finished = commands.resume(options.run, options.device)
+        folder, finished = commands.resume(options.run, options.device, options.ranks)
     else:
-        folder, finished = commands.fit(options.config, options.set, options.run, options.device)
+        folder, finished = commands.fit(options.config, options.set, options.run, options.device, options.ranks)
     if not finished:
-        print(f"interrupted; continue with: python -m training fit --resume --run {folder}", file=sys.stderr)
+        if options.ranks.is_first:
+            print(f"interrupted; continue with: python -m training fit --resume --run {folder}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    print(f"trained: {folder}\nnext: python -m training evaluate {folder}\n      python -m training export {folder}")
+    if options.ranks.is_first:
+        print(
+            f"trained: {folder}\nnext: python -m training evaluate {folder}\n      python -m training export {folder}"
+        )
     return 0
 
 
@@ -108,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(title="commands", required=True, dest="command", metavar="COMMAND")
 
     fit = subparsers.add_parser("fit", help="train a model", description="Train a model: of 8x8 digits if not told.")
     fit.add_argument("--config", type=Path, help="TOML file with the configuration; training/presets has some")

@@ -39,8 +39,10 @@ class TrainingBatches:
         device: torch.device,
         placement: Placement | None = None,
         rows: RowStorage | None = None,
+        share: slice | None = None,
     ) -> None:
-        """`placement` None is `choose_placement`'s; `rows` are those of other batches of the same data set.
+        """`placement` None is `choose_placement`'s; `rows` are those of other batches of the same data set; `share` is
+        which rows of each batch are taken here, None being all.
 
         Raises ValueError when an option does not fit the data.
         """
@@ -55,10 +57,12 @@ class TrainingBatches:
         self.device = device
         self._dataset = dataset
         self.batch_size = batch_size
+        self.share = slice(0, batch_size) if share is None else share
+        self.num_taken = self.share.stop - self.share.start
         self._seed = seed
         self._epoch = -1
         # Rows of the epoch, a line a step.
-        self._order = torch.zeros(self.per_epoch, batch_size, dtype=torch.int64, device=device)
+        self._order = torch.zeros(self.per_epoch, self.num_taken, dtype=torch.int64, device=device)
         self.placement = placement or choose_placement(values, is_binary=dataset.binary, device=device)
         self._host_epoch = -1
         self._host_order = np.zeros(0, np.int64)
@@ -69,7 +73,7 @@ class TrainingBatches:
             return ResidentRows(values, self.device)
         if self.placement == "packed":
             return PackedRows(values, self.device, one=self._dataset.scale)
-        return StreamedRows(values, self.device, batch_size=self.batch_size, rows_of_step=self._rows_of_step)
+        return StreamedRows(values, self.device, batch_size=self.num_taken, rows_of_step=self._rows_of_step)
 
     @property
     def per_epoch(self) -> int:
@@ -84,6 +88,7 @@ class TrainingBatches:
             device=self.device,
             placement=self.placement,
             rows=None if isinstance(self.rows, StreamedRows) else self.rows,
+            share=self.share,
         )
 
     def seek(self, step: int) -> None:
@@ -97,17 +102,20 @@ class TrainingBatches:
             self._epoch = epoch
 
     def order(self, epoch: int) -> Int64[Tensor, "steps B"]:
-        """The rows of each step of an epoch."""
+        """The rows taken in each step of an epoch."""
         order = row_order(self._seed, epoch, self.num_rows, device=self.device)
-        return order[: self._order.numel()].view_as(self._order)
+        return order[: self.per_epoch * self.batch_size].view(self.per_epoch, self.batch_size)[:, self.share]
 
     def take(self, position: Int64[Tensor, "1"], generator: torch.Generator) -> Float[Tensor, "B D"]:
         """The batch of the step that was sought; `position` is its place in the epoch.
 
-        `generator` draws the binarisation, if there is one.
+        `generator` draws the binarisation, if there is one, for the whole batch, whatever share of it is taken.
         """
         raw = self.rows.take(self._order.index_select(0, position).view(-1))
-        return as_inputs(self._dataset, raw, lambda: torch.rand(raw.shape, device=raw.device, generator=generator))
+        whole = (self.batch_size, raw.shape[1])
+        return as_inputs(
+            self._dataset, raw, lambda: torch.rand(whole, device=raw.device, generator=generator)[self.share]
+        )
 
     def inputs(self, step: int, generator: torch.Generator) -> Float[Tensor, "B D"]:
         """The batch of this step, counted from 0."""
@@ -124,7 +132,7 @@ class TrainingBatches:
         if epoch != self._host_epoch:
             self._host_order = row_order(self._seed, epoch, self.num_rows, device=_CPU).numpy()
             self._host_epoch = epoch
-        return self._host_order[position * self.batch_size :][: self.batch_size]
+        return self._host_order[position * self.batch_size :][self.share]
 
 
 def as_inputs(

@@ -56,7 +56,10 @@ class RunState(Protocol):
 
 
 class RunBook:
-    """Keeps one run's log and checkpoints in its folder. `step` counts the steps that were taken."""
+    """Keeps one run's log and checkpoints in its folder. `step` counts the steps that were taken.
+
+    Where several ranks train the run, one of them `writes`; the books of the others read and check alone.
+    """
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class RunBook:
         *,
         validation: Float[Tensor, "R D"],
         device: torch.device,
+        writes: bool = True,
     ) -> None:
         self.step = 0
         self.seconds = 0.0
@@ -74,6 +78,7 @@ class RunBook:
         self._state = state
         self._validation = validation
         self._device = device
+        self._writes = writes
         self._log: RunLog | None = None
 
     def resume(self) -> None:
@@ -97,7 +102,8 @@ class RunBook:
 
     def open(self) -> None:
         """Begin, or continue, the log at `step`."""
-        self._log = RunLog(self.folder, step=self.step)
+        if self._writes:
+            self._log = RunLog(self.folder, step=self.step)
 
     def close(self) -> None:
         """End the log; twice is no error."""
@@ -133,7 +139,7 @@ class RunBook:
             means = self._close_window()
             self._write(means)
             shown = means[f"train/{self.headline}"]
-        if self.step % settings.evaluate_every == 0 or is_last:
+        if self._writes and (self.step % settings.evaluate_every == 0 or is_last):
             self._write(self._validate())
         is_due = self.step % settings.checkpoint_every == 0 or self.step in settings.milestones
         if is_due or is_last or is_stopped:
@@ -144,6 +150,8 @@ class RunBook:
         return shown
 
     def _write(self, values: dict[str, float]) -> None:
+        if not self._writes:
+            return
         if self._log is None:
             raise RuntimeError("a run's book must be opened before its steps are taken. This is a bug.")
         self._log.scalars(self.step, values)
@@ -194,6 +202,8 @@ class RunBook:
 
     def save(self) -> None:
         """Write a checkpoint of the state as it is."""
+        if not self._writes:
+            return
         state, settings = self._state, self._config.training
         checkpoint.save(
             self.folder,

@@ -22,6 +22,7 @@ from training.evaluation import Evaluation, EvaluationConfig, evaluate, read_rec
 from training.export import export
 from training.gradient_plot import plot
 from training.gradient_report import GradientReport, gradient_report
+from training.ranks import ALONE, Ranks, joined
 from training.report import report_page
 from training.runs import TrainedRun
 from training.schedules import value
@@ -35,34 +36,57 @@ _QUICK = EvaluationConfig(num_samples=5, importance_samples=())
 """For an export or report of a run that nobody evaluated yet: minutes at most, for a convolutional network too."""
 
 
-def fit(config_file: Path | None, overrides: Sequence[str], folder: Path | None, device_name: str) -> tuple[Path, bool]:
-    """Start a run; its folder, and whether it reached its last step or was asked to stop before."""
+def fit(
+    config_file: Path | None,
+    overrides: Sequence[str],
+    folder: Path | None,
+    device_name: str,
+    ranks: Ranks = ALONE,
+) -> tuple[Path, bool]:
+    """Start a run; its folder, and whether it reached its last step or was asked to stop before.
+
+    Several ranks start it together, each by this function.
+    """
     config = configuration.read(config_file, overrides)
     if not config.sweep.is_empty:
         raise ConfigError("sweep: has seeds or learning_rates; `fit` trains one run, `sweep` trains a grid of them")
     folder = folder if folder is not None else Path("runs") / config.name
-    device = choose_device(device_name)
-    dataset = load(config.data)
-    config = threads.settled(config, dataset, device=device)
-    trainer = Trainer(config, dataset, folder, device=device)
-    runs.create(folder, config)
-    runs.remember_data(folder, dataset)
-    return folder, _train(trainer, dataset.protocol("train"), device)
+    ranks.share(config.training.batch_size)  # refuses what cannot be shared out, before anybody is waited for
+    device = choose_device(device_name, ranks)
+    with joined(ranks, device):
+        with ranks.first_on_host():
+            dataset = load(config.data)
+        config = threads.settled(config, dataset, device=device, ranks=ranks)
+        trainer = Trainer(config, dataset, folder, device=device, ranks=ranks)
+        if ranks.is_first:
+            runs.create(folder, config)
+            runs.remember_data(folder, dataset)
+        ranks.check_same(configuration=config, data=dataset.sha256())
+        return folder, _train(trainer, dataset.protocol("train"), device, ranks)
 
 
-def resume(folder: Path, device_name: str) -> tuple[Path, bool]:
-    """Continue a run from its newest checkpoint, as it was configured; results as `fit`."""
+def resume(folder: Path, device_name: str, ranks: Ranks = ALONE) -> tuple[Path, bool]:
+    """Continue a run from its newest checkpoint, as it was configured; results as `fit`.
+
+    Any number of ranks may, whatever the number that began it.
+    """
     config = runs.read_config(folder)
-    device = choose_device(device_name)
-    dataset = load(config.data)
-    runs.remember_data(folder, dataset)
-    if config.training.num_threads == "auto":
-        # Written down, so that it will be the same after another interruption.
-        config = threads.settled(config, dataset, device=device)
-        runs.write_config(folder, config)
-    trainer = Trainer(config, dataset, folder, device=device)
-    trainer.resume()
-    return folder, _train(trainer, dataset.protocol("train"), device)
+    ranks.share(config.training.batch_size)
+    device = choose_device(device_name, ranks)
+    with joined(ranks, device):
+        with ranks.first_on_host():
+            dataset = load(config.data)
+        if ranks.is_first:
+            runs.remember_data(folder, dataset)
+        if config.training.num_threads == "auto":
+            # Written down, so that it will be the same after another interruption.
+            config = threads.settled(config, dataset, device=device, ranks=ranks)
+            if ranks.is_first:
+                runs.write_config(folder, config)
+        ranks.check_same(configuration=config, data=dataset.sha256())
+        trainer = Trainer(config, dataset, folder, device=device, ranks=ranks)
+        trainer.resume()
+        return folder, _train(trainer, dataset.protocol("train"), device, ranks)
 
 
 def sweep(
@@ -196,8 +220,9 @@ def export_run(folder: Path, repository: Repository, name: str | None, descripti
     )
 
 
-def _train(trainer: Trainer, protocol: str, device: torch.device) -> bool:
-    logger.info("training on %s, with %s", protocol, describe(device))
+def _train(trainer: Trainer, protocol: str, device: torch.device, ranks: Ranks) -> bool:
+    times = "" if ranks.is_alone else f"{ranks.size} x "
+    logger.info("training on %s, with %s%s", protocol, times, describe(device))
     with _stop_on_signal() as stop:
         return trainer.fit(stop)
 

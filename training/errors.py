@@ -7,7 +7,8 @@ TrainingError
 │   ├── DataCorrupted       a file whose content is not the published one, or is damaged
 │   └── DownloadFailed      published data that could not be fetched
 ├── RunError                a run's folder or checkpoint that cannot be used
-│   └── TrainingDiverged    a loss that is no longer a number
+│   ├── TrainingDiverged    a loss that is no longer a number
+│   └── ProcessLost         another process that trained the same model is gone
 ├── EvaluationError         a model or inputs that cannot be measured
 └── ExportRefused           a model that cannot be exported, or whose graphs are not the model
 """
@@ -43,6 +44,10 @@ class RunError(TrainingError):
 
 class TrainingDiverged(RunError):
     """A term of the loss became infinite or not a number. The last good checkpoint is kept."""
+
+
+class ProcessLost(RunError):
+    """Another process that trains the same model ended or cannot be reached; this one cannot go on without it."""
 
 
 class EvaluationError(TrainingError):

@@ -75,6 +75,25 @@ class DrawnNoise(NoiseTape):
         return tensor
 
 
+class NoiseOfRows(NoiseTape):
+    """Noise of some rows of a batch whose other rows are somebody else's: drawn for the whole batch, then cut out.
+
+    So a row gets the noise that it would get if the batch were whole, to the bit, whoever else has which rows of it.
+    """
+
+    def __init__(self, generator: torch.Generator, rows: slice, *, batch_size: int, num_row_axes: int) -> None:
+        """`rows` of `batch_size`; the noise of one row has `num_row_axes` axes, and its batch's is the one before."""
+        self._generator = generator
+        self._rows = rows
+        self._batch_size = batch_size
+        self._num_row_axes = num_row_axes
+
+    def take(self, noise: NoiseName, shape: Sequence[int]) -> Float[Tensor, "..."]:
+        axis = len(shape) - self._num_row_axes - 1
+        whole = draw(noise, (*shape[:axis], self._batch_size, *shape[axis + 1 :]), self._generator)
+        return whole.narrow(axis, self._rows.start, shape[axis])
+
+
 def draw(noise: NoiseName, shape: Sequence[int], generator: NoiseSource) -> Float[Tensor, "..."]:
     """Independent noise of that name, location 0 and scale 1, in float32 on the generator's device; always finite."""
     if isinstance(generator, NoiseTape):

@@ -22,6 +22,7 @@ from training.errors import ConfigError
 from training.estimators import Estimator, ReinforceLeaveOneOut, draw_codes
 from training.model import DiscreteVAE, default_relaxation
 from training.noise import NoiseSource
+from training.ranks import ALONE, Ranks
 from training.relaxations import RELAXATIONS
 from training.schedules import ConstantSchedule, ScheduleOption, smallest
 
@@ -80,8 +81,12 @@ TrainingObjective = Callable[..., Objective]
 `relaxation_temperature`, `generator` and `beta` by name, the temperature and beta 0-d tensors."""
 
 
-def build_objective(config: ObjectiveConfig, model: DiscreteVAE, estimator: Estimator) -> TrainingObjective:
-    """The objective of a configuration. Raises ConfigError, saying what would work, when its parts do not fit."""
+def build_objective(
+    config: ObjectiveConfig, model: DiscreteVAE, estimator: Estimator, *, ranks: Ranks = ALONE
+) -> TrainingObjective:
+    """The objective of a configuration, for a batch that these ranks share: its value and gradient are to be averaged
+    over them. Raises ConfigError, saying what would work, when its parts do not fit.
+    """
     needs_factors = config.free_bits > 0 or config.kl == "relaxed" or config.beta != ConstantSchedule(value=1.0)
     if needs_factors and not model.prior.is_factorised:
         raise ConfigError(
@@ -121,7 +126,7 @@ def build_objective(config: ObjectiveConfig, model: DiscreteVAE, estimator: Esti
             estimator=estimator,
             encoder=config.encoder,
         )
-    return partial(estimated_bound, model, estimator=estimator, free_bits=config.free_bits)
+    return partial(estimated_bound, model, estimator=estimator, free_bits=config.free_bits, ranks=ranks)
 
 
 def bound_name(model: DiscreteVAE) -> str:
@@ -148,6 +153,7 @@ def estimated_bound(
     generator: NoiseSource,
     beta: Float[Tensor, ""] | float = 1.0,
     free_bits: float = 0.0,
+    ranks: Ranks = ALONE,
 ) -> Objective:
     """-ELBO = E_q[-log p(x|z)] + KL(q(z|x) || p(z)), the expectation left to an estimator, the KL in closed form.
 
@@ -168,7 +174,8 @@ def estimated_bound(
     estimate = estimator(posterior, distortion, **sampling)
     kl = model.kl(posterior.logits)
     rate = kl.detach().sum(dim=-1)
-    charged = kl.mean(dim=0).clamp_min(free_bits).sum() if free_bits > 0 else kl.sum(dim=-1).mean()
+    # What is free is free on average over the whole batch, so here rows of other ranks count.
+    charged = ranks.mean(kl.mean(dim=0)).clamp_min(free_bits).sum() if free_bits > 0 else kl.sum(dim=-1).mean()
     prefix = "" if estimator.is_discrete else "relaxed_"
     return Objective(
         estimate.surrogate.mean() + beta * charged,

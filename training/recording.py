@@ -99,16 +99,16 @@ class RecordedStep:
         return take
 
 
-def why_not_recorded(device: torch.device, *, wanted: bool, needs_host: str | None = None) -> str | None:
+def why_not_recorded(device: torch.device, *, wanted: bool, obstacle: str | None = None) -> str | None:
     """Why steps are to run eagerly, in words; None when they are to be recorded.
 
-    `needs_host` says what in the step goes through the host, if anything does.
+    `obstacle` says what in the step cannot be recorded, if anything.
     """
     if not wanted:
         return "training.record is false"
     if device.type != "cuda":
         return f"there are no CUDA graphs on the {device.type.upper()}"
-    return needs_host
+    return obstacle
 
 
 def recorded(step: Step, device: torch.device, *, reason: str | None) -> Callable[[], None]:

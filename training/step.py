@@ -18,9 +18,10 @@ from training.config import RunConfig
 from training.data import Dataset
 from training.errors import ConfigError
 from training.model import DiscreteVAE
-from training.noise import Draw, DrawnNoise, NoiseRecorder, draw
+from training.noise import Draw, DrawnNoise, NoiseOfRows, NoiseRecorder, NoiseSource, draw
 from training.objectives import Objective, TrainingObjective, build_objective
 from training.optimizers import build_optimizer, load_state
+from training.ranks import ALONE, Ranks
 from training.schedules import Schedule, value
 
 logger = logging.getLogger(__name__)
@@ -29,21 +30,37 @@ logger = logging.getLogger(__name__)
 class StepProgram:
     """The step of one run: its state lies in `model`, `optimizer`, `generator` and `window`.
 
+    Of several ranks each takes its share of the batch, with the noise that these rows would get in a batch that is
+    whole; gradients and terms are averaged between backward pass and update, so that the state is the same on all.
+
     `prepare` is the host's part, before each step; calling it is the device's. `window` is that of
     `training.bookkeeping.RunState`.
     """
 
     def __init__(
-        self, config: RunConfig, model: DiscreteVAE, batches: TrainingBatches, *, capturable: bool = False
+        self,
+        config: RunConfig,
+        model: DiscreteVAE,
+        batches: TrainingBatches,
+        *,
+        capturable: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Raises ConfigError when the parts of the configuration do not fit each other."""
         device, settings = batches.device, config.training
         self.model = model
         self.batches = batches
         self.generator = torch.Generator(device).manual_seed(settings.seed)
+        self._noise = noise_of_share(self.generator, batches, model)
         self._config = config
+        self._ranks = ranks
+        if settings.compile and config.objective.free_bits > 0 and not ranks.is_alone:
+            raise ConfigError(
+                "training.compile: expected false with objective.free_bits on several processes: what is free depends "
+                "on rows of all of them, which a compiled loss cannot ask for"
+            )
         self._parameters = list(model.parameters())
-        self._objective = build_objective(config.objective, model, config.estimator)
+        self._objective = build_objective(config.objective, model, config.estimator, ranks=ranks)
         self._rate = torch.zeros((), device=device)
         self.optimizer = build_optimizer(config.optimizer, self._parameters, rate=self._rate, capturable=capturable)
         use_precision(model, settings.precision)
@@ -73,9 +90,12 @@ class StepProgram:
         for parameter in self._parameters:
             parameter.grad = None
         objective.loss.backward()
+        means = torch.stack(list(objective.terms.values())).mean(dim=1)
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        self._ranks.average([*gradients, means])
         self._rate.copy_(rate)
         self.optimizer.step()
-        accumulate(self._count, self._sums, torch.stack(list(objective.terms.values())).mean(dim=1))
+        accumulate(self._count, self._sums, means)
         self._schedules.advance()
 
     def weights(self) -> dict[str, Tensor]:
@@ -96,8 +116,8 @@ class StepProgram:
 
     def _loss(self, inputs: Float[Tensor, "B D"], tau: Float[Tensor, ""], beta: Float[Tensor, ""]) -> Objective:
         if self._compiled_loss is None:
-            return self._objective(inputs, relaxation_temperature=tau, generator=self.generator, beta=beta)
-        drawn = [draw(name, shape, self.generator) for name, shape in self.draws]
+            return self._objective(inputs, relaxation_temperature=tau, generator=self._noise, beta=beta)
+        drawn = [draw(name, shape, self._noise) for name, shape in self.draws]
         return self._compiled_loss(inputs, tau, beta, drawn)
 
     def _loss_of_noise(self, inputs: Tensor, tau: Tensor, beta: Tensor, drawn: list[Tensor]) -> Objective:
@@ -143,11 +163,18 @@ class Probe(NamedTuple):
     terms: tuple[str, ...]
 
 
+def noise_of_share(generator: torch.Generator, batches: TrainingBatches, model: DiscreteVAE) -> NoiseSource:
+    """Where the rows that are taken have their noise from."""
+    if batches.num_taken == batches.batch_size:
+        return generator
+    return NoiseOfRows(generator, batches.share, batch_size=batches.batch_size, num_row_axes=len(model.latent.shape))
+
+
 @torch.no_grad()
 def probe(model: DiscreteVAE, objective: TrainingObjective, batches: TrainingBatches) -> Probe:
     """From a loss of zeros with a generator of its own, so that nothing of the run is used up."""
     recorder = NoiseRecorder(torch.Generator(batches.device).manual_seed(0))
-    zeros = torch.zeros(batches.batch_size, model.encoder.mean.numel(), device=batches.device)
+    zeros = torch.zeros(batches.num_taken, model.encoder.mean.numel(), device=batches.device)
     one = torch.ones((), device=batches.device)
     result = objective(zeros, relaxation_temperature=one, generator=recorder, beta=one)
     return Probe(recorder.draws, tuple(result.terms))
@@ -163,8 +190,8 @@ def accumulate(count: Float64[Tensor, "*R 1"], sums: Float64[Tensor, "*R T"], me
     count += torch.isfinite(sums).all(dim=-1, keepdim=True)
 
 
-def batches_of(config: RunConfig, dataset: Dataset, *, device: torch.device) -> TrainingBatches:
-    """The batches of a run. Raises ConfigError when they do not fit the data."""
+def batches_of(config: RunConfig, dataset: Dataset, *, device: torch.device, ranks: Ranks = ALONE) -> TrainingBatches:
+    """The share of a run's batches that is this rank's. Raises ConfigError when they do not fit the data."""
     try:
         batches = TrainingBatches(
             dataset,
@@ -172,6 +199,7 @@ def batches_of(config: RunConfig, dataset: Dataset, *, device: torch.device) -> 
             seed=config.training.seed,
             device=device,
             placement=None if config.data.placement == "auto" else config.data.placement,
+            share=ranks.share(config.training.batch_size),
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -13,6 +13,7 @@ import torch
 from training.batches import TrainingBatches
 from training.config import RunConfig
 from training.data import Dataset
+from training.ranks import ALONE, Ranks
 from training.runs import build_model
 from training.step import StepProgram
 
@@ -24,19 +25,20 @@ _WORTH_IT = 0.9
 """More threads are taken when a step needs at most this share of the time: they also keep others from working."""
 
 
-def settled(config: RunConfig, dataset: Dataset, *, device: torch.device) -> RunConfig:
+def settled(config: RunConfig, dataset: Dataset, *, device: torch.device, ranks: Ranks = ALONE) -> RunConfig:
     """The configuration with a number of CPU threads in the place of "auto": the fastest, by a few real steps.
 
-    The steps are those of a model of its own, so that nothing of the run is used up. On a GPU it is 1. Raises
-    ConfigError when the configuration does not fit the data.
+    The steps are those of a model of its own, so that nothing of the run is used up. On a GPU it is 1. Ranks of one
+    host measure at the same time, as they will train, and share out its cores; the first decides. Raises ConfigError
+    when the configuration does not fit the data.
     """
     if config.training.num_threads != "auto":
         return config
     if device.type != "cpu":
         return _with_threads(config, 1)
-    times = measure(config, dataset, _counts(num_cores()))
+    times = measure(config, dataset, _counts(max(1, num_cores() // ranks.local_size)))
     in_words = ", ".join(f"{count}: {1e3 * seconds:.1f} ms a step" for count, seconds in times.items())
-    chosen = fastest(times)
+    chosen = ranks.from_first(fastest(times))
     logger.info("CPU threads: %d (measured %s)", chosen, in_words)
     return _with_threads(config, chosen)
 

@@ -170,8 +170,8 @@ def test_only_what_needs_a_gpu_reserves_one_and_only_the_service_starts_unasked(
         if "resources" in each.get("deploy", {})
     }
     assert devices.keys() == {"latent-codes-gpu", "train"}
-    for device in devices.values():
-        assert device == [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
+    for name, count in {"latent-codes-gpu": 1, "train": "${TRAIN_GPUS:-1}"}.items():
+        assert devices[name] == [{"driver": "nvidia", "count": count, "capabilities": ["gpu"]}]
     assert [name for name, each in services.items() if not each.get("profiles")] == ["latent-codes"]
     assert services["latent-codes-gpu"]["environment"]["LATENT_CODES_DEVICE"] == "cuda"
 

@@ -71,7 +71,7 @@ def test_what_is_no_error_of_recording_is_not_swallowed():
 
 
 @pytest.mark.parametrize(
-    ("device", "wanted", "needs_host", "reason"),
+    ("device", "wanted", "obstacle", "reason"),
     [
         (CUDA, True, None, None),
         (CUDA, False, None, "training.record is false"),
@@ -79,8 +79,8 @@ def test_what_is_no_error_of_recording_is_not_swallowed():
         (CUDA, True, "the batch comes from the host", "the batch comes from the host"),
     ],
 )
-def test_a_step_is_recorded_unless_something_stands_against_it(device, wanted, needs_host, reason):
-    assert why_not_recorded(device, wanted=wanted, needs_host=needs_host) == reason
+def test_a_step_is_recorded_unless_something_stands_against_it(device, wanted, obstacle, reason):
+    assert why_not_recorded(device, wanted=wanted, obstacle=obstacle) == reason
 
 
 def test_a_reason_is_logged_in_one_line_and_the_step_is_the_step(caplog):
