@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,14 +29,15 @@ def torchrun(*arguments, log, restarts=0):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += [f"--max-restarts={restarts}", "-m", "--", "training", *map(str, arguments), "--device", "cpu"]
     with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, stdout=file, stderr=file, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"}, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"})
     try:
         yield process
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            # Each worker leads a process group of its own.
+            for each in (*children(process.pid), process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGKILL)
         process.wait()
 
 
