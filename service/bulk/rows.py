@@ -3,6 +3,7 @@
 Nothing here holds more than a batch and one Parquet row group. Positions are those in the file, from 0.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -90,13 +91,13 @@ class RowReader:
 
     def _read_npy(self, part: Slice, first: int) -> Iterator[Batch | BadRows]:
         with self.filesystem.open_input_file(part.path) as file:
-            header = npy.read_header(file, file.size())
-            if header.row_bytes != self.row_size * header.dtype.itemsize:
-                got = list(header.shape[1:])
+            layout = npy.read_layout(file, file.size())
+            if math.prod(layout.header.row_shape) != self.row_size:
+                got = list(layout.header.row_shape)
                 raise ValueError(f"expected rows of {self.row_size} numbers, got rows of shape {got}")
             for start in range(part.start, part.stop, ROWS_PER_BATCH):
                 stop = min(start + ROWS_PER_BATCH, part.stop)
-                rows = npy.read_rows(file, header, start, stop).reshape(stop - start, self.row_size)
+                rows = npy.read_rows(file, layout, start, stop).reshape(stop - start, self.row_size)
                 yield from self._checked(part.path, rows, start, first + start - part.start, None)
 
     def _read_images(self, part: Slice, first: int) -> Iterator[Batch | BadRows]:

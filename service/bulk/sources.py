@@ -217,7 +217,7 @@ def _counter(
                     return (1,)
                 case "npy":
                     with filesystem.open_input_file(info.path) as file:
-                        return (npy.read_header(file, info.size).num_rows,)
+                        return (npy.read_layout(file, info.size).header.num_rows,)
                 case "parquet":
                     with filesystem.open_input_file(info.path) as file:
                         return count_parquet(file, info.path)

@@ -1,7 +1,6 @@
 """Arrays in `.npy`: read in batches from a file or a pipe, and written without knowing how many rows will come."""
 
 import io
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,10 +9,9 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import DTypeLike, NDArray
 
+from service.datasets.npy_header import check_rows, read_header
 from service.datasets.rows import Rows
 from service.errors import FileRefused
-
-_REAL = "fiub"
 
 
 class NpyFile:
@@ -42,28 +40,22 @@ class NpyStream:
         self.name = name
         self._stream = stream
         try:
-            version = npy_format.read_magic(stream)
-            read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-            self._shape, is_fortran, self._dtype = read(stream)
+            self._header = read_header(stream)
         except (ValueError, EOFError) as error:
             raise FileRefused(f"{name}: the header of .npy cannot be read: {error}") from error
-        _check(name, self._shape, self._dtype)
-        if is_fortran and len(self._shape) > 1:
-            raise FileRefused(f"{name}: expected rows one after the other (C order), got Fortran order")
 
     def num_rows(self) -> int:
-        return int(self._shape[0])
+        return self._header.num_rows
 
     def batches(self, rows: int) -> Iterator[Rows]:
-        row_shape = self._shape[1:]
-        row_bytes = math.prod(row_shape) * self._dtype.itemsize
+        row_bytes = self._header.row_bytes
         for start in range(0, self.num_rows(), rows):
             num_rows = min(rows, self.num_rows() - start)
             content = self._stream.read(num_rows * row_bytes)
             if len(content) != num_rows * row_bytes:
                 read = start + len(content) // max(1, row_bytes)
                 raise FileRefused(f"{self.name}: expected {self.num_rows()} rows, as its header says, got {read}")
-            yield Rows(np.frombuffer(content, self._dtype).reshape(num_rows, *row_shape), None)
+            yield Rows(np.frombuffer(content, self._header.dtype).reshape(num_rows, *self._header.row_shape), None)
 
 
 class NpyWriter:
@@ -106,12 +98,8 @@ def open_npy(path: Path) -> NDArray[Any]:
         raise FileRefused(f"{path}: cannot be read as .npy: {str(error).splitlines()[0]}") from error
     except OSError as error:
         raise FileRefused(f"{path}: cannot be read: {error.strerror or error}") from error
-    _check(str(path), array.shape, array.dtype)
+    try:
+        check_rows(array.shape, array.dtype)
+    except ValueError as error:
+        raise FileRefused(f"{path}: {error}") from error
     return array
-
-
-def _check(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if dtype.kind not in _REAL:
-        raise FileRefused(f"{name}: expected an array of real numbers, got {dtype}")
-    if len(shape) < 2:
-        raise FileRefused(f"{name}: expected rows, an array of two axes or more, got shape {list(shape)}")

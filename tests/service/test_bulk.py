@@ -229,7 +229,7 @@ def test_sources_that_are_none_are_refused_in_one_sentence(tmp_path: Path, store
 @pytest.mark.parametrize(
     ("array", "cause"),
     [
-        (np.array([{}], dtype=object), "expected an array of numbers, got object"),
+        (np.array([{}], dtype=object), "expected an array of real numbers, got object"),
         (np.asfortranarray(ROWS), "Fortran order"),
         (ROWS[:, :9], r"expected rows of 10 numbers, got rows of shape \[9\]"),
     ],
