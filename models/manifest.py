@@ -32,6 +32,7 @@ from models.relaxations import Kind as Kind  # a manifest's word: importers find
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
+_SHARES_TOLERANCE = 1e-3
 MAX_GRAPH_BYTES = (1 << 31) - 1
 """An ONNX file is one protocol buffer, and those end at 2 GiB."""
 
@@ -229,6 +230,32 @@ class Golden(_Part):
     prior_logits: Tensor | None = None
 
 
+class CodeUsage(_Part):
+    """How the codes of one split are used, at temperature 0: what a service compares the codes that it makes with.
+
+    `shares` [*latent], float32: of each symbol, for bits of the 1, among the latent's codes of `num_examples` inputs.
+    """
+
+    split: str
+    num_examples: int = Field(ge=1)
+    shares: Tensor
+
+    @classmethod
+    def of(cls, codes: NDArray[Any], layout: CodeLayout, kind: Kind, *, split: str) -> Self:
+        """Counted from codes [B, N], of which there must be one at least."""
+        counts = np.stack([np.bincount(column, minlength=layout.num_categories) for column in np.asarray(codes).T])
+        shares = (counts / len(codes)).astype(np.float32)
+        return cls(split=split, num_examples=len(codes), shares=Tensor.of(shares[:, 1] if kind == "binary" else shares))
+
+    def by_symbol(self, kind: Kind) -> NDArray[np.float64]:
+        """The shares of all symbols, [N, K]; each latent's sum to 1."""
+        shares: NDArray[np.float64] = self.shares.array().astype(np.float64)
+        if kind == "binary":
+            return np.stack([1 - shares, shares], axis=1)
+        whole: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
+        return whole
+
+
 class Manifest(_Part):
     """One version of one model. Shapes: B rows, N latents, K categories, D input values."""
 
@@ -251,6 +278,7 @@ class Manifest(_Part):
     created: AwareDatetime
     graphs: dict[Role, GraphFile]
     golden: Golden
+    usage: CodeUsage | None = None
 
     @property
     def layout(self) -> CodeLayout:
@@ -289,6 +317,7 @@ class Manifest(_Part):
         if self.prior.name == "factorised":
             _check_tensor("prior.logits", self.prior.logits, "float32", self.latent_shape)
         self._check_golden()
+        self._check_usage()
         return self
 
     def _check_relaxation(self) -> None:
@@ -330,6 +359,18 @@ class Manifest(_Part):
                 check_codes(getattr(self.golden, field).array(), self.layout)
             except CodeError as error:
                 raise ValueError(f"golden.{field}: {error}") from None
+
+    def _check_usage(self) -> None:
+        if self.usage is None:
+            return
+        _check_tensor("usage.shares", self.usage.shares, "float32", self.latent_shape)
+        shares = self.usage.shares.array()
+        if not ((shares >= 0) & (shares <= 1)).all():
+            raise ValueError(
+                f"usage.shares: expected shares from 0 to 1, got {float(shares.min()):g} to {float(shares.max()):g}"
+            )
+        if self.kind == "categorical" and np.abs(shares.sum(axis=1, dtype=np.float64) - 1).max() > _SHARES_TOLERANCE:
+            raise ValueError("usage.shares: expected the shares of each latent's symbols to sum to 1")
 
     def to_json(self) -> bytes:
         """The text of `manifest.json`. Inverse of `from_json`."""

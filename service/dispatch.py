@@ -32,6 +32,7 @@ from service.errors import DeadlineExceeded, Overloaded
 from service.operations import Arrays, Operation, in_parts, joined
 from service.prior import RunGraph
 from service.results import Encoding, Generation, Reconstruction
+from service.sampling import Sampling
 
 Result = TypeVar("Result")
 
@@ -62,8 +63,8 @@ class Watch(Protocol):
     def answered(self, engine: Engine, num_rows: int, seconds: float, *, is_error: bool) -> None:
         """A request of so many rows, times samples, that was let in or turned away, got an answer or an error."""
 
-    def encoded(self, engine: Engine, inputs: NDArray[Any], codes: Codes) -> None:
-        """Codes [B, N], or [B, S, N], were made of inputs [B, ...]."""
+    def encoded(self, engine: Engine, inputs: NDArray[Any], codes: Codes, *, is_sampled: bool) -> None:
+        """Codes [B, N], or [B, S, N], were made of inputs [B, ...], at a temperature above 0 or at 0."""
 
     def near_ties(self, engine: Engine, num_rows: int) -> None:
         """So many rows, times samples, were found to be near ties, of a request that asked for them."""
@@ -81,7 +82,7 @@ class Nobody:
     def answered(self, engine: Engine, num_rows: int, seconds: float, *, is_error: bool) -> None:
         """Nothing is done."""
 
-    def encoded(self, engine: Engine, inputs: NDArray[Any], codes: Codes) -> None:
+    def encoded(self, engine: Engine, inputs: NDArray[Any], codes: Codes, *, is_sampled: bool) -> None:
         """Nothing is done."""
 
     def near_ties(self, engine: Engine, num_rows: int) -> None:
@@ -121,7 +122,7 @@ class Dispatcher:
         """As `Engine.encode`."""
         operation = await self._checked(partial(engine.to_encode, inputs, **parameters), inputs, deadline)
         encoding = engine.encoding(operation, await self._done(engine, operation, deadline))
-        self._tell_of(engine, inputs, encoding)
+        self._tell_of(engine, inputs, encoding, operation.sampling)
         return encoding
 
     async def decode(self, engine: Engine, codes: NDArray[Any], *, deadline: float | None = None) -> Floats:
@@ -145,7 +146,7 @@ class Dispatcher:
         """As `Engine.reconstruct`."""
         operation = await self._checked(partial(engine.to_reconstruct, inputs, **parameters), inputs, deadline)
         reconstruction = engine.reconstruction(operation, await self._done(engine, operation, deadline))
-        self._tell_of(engine, inputs, reconstruction.encoding)
+        self._tell_of(engine, inputs, reconstruction.encoding, operation.encode.sampling)
         return reconstruction
 
     async def generate(
@@ -168,9 +169,9 @@ class Dispatcher:
             return _in_time(work, deadline)
         return await asyncio.get_running_loop().run_in_executor(self._thread, _in_time, work, deadline)
 
-    def _tell_of(self, engine: Engine, inputs: NDArray[Any], encoding: Encoding) -> None:
+    def _tell_of(self, engine: Engine, inputs: NDArray[Any], encoding: Encoding, sampling: Sampling) -> None:
         if encoding.codes is not None:
-            self._watch.encoded(engine, inputs, encoding.codes)
+            self._watch.encoded(engine, inputs, encoding.codes, is_sampled=not sampling.is_deterministic)
         if encoding.near_ties is not None:
             self._watch.near_ties(engine, int(encoding.near_ties.sum()))
 

@@ -394,6 +394,25 @@ class UsageReply(_Reply):
     drift: Annotated[
         list[float], Field(description="Total variation distance, 0 to 1, of the window from all that came before it.")
     ]
+    training_drift: Annotated[
+        list[float] | None,
+        Field(
+            description=(
+                "Total variation distance, 0 to 1, of the window from the codes of training at temperature 0; null "
+                "where nothing came, or the manifest does not say how those were used."
+            )
+        ),
+    ]
+    training_drift_by_chance: Annotated[
+        float | None,
+        Field(
+            description="What the largest of `training_drift` comes to by chance, once in a hundred windows at most."
+        ),
+    ]
+    sampled_ratio: Annotated[
+        float,
+        Field(description="Share of codes drawn at a temperature above 0, which may add as much to `training_drift`."),
+    ]
     near_tie_ratio: Annotated[
         float | None, Field(description="Share of symbols decided by less than 1e-4; null while none was looked at.")
     ]

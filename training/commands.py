@@ -216,6 +216,7 @@ def export_run(folder: Path, repository: Repository, name: str | None, descripti
         ),
         golden_inputs=spread[:: max(1, len(spread) // _NUM_GOLDEN)][:_NUM_GOLDEN],
         parity_inputs=spread[:_NUM_PARITY],
+        usage_inputs=run.dataset.evaluation_inputs("valid"),
         repository=repository,
     )
 

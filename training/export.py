@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from models.graphs import signatures
 from models.manifest import (
     AutoregressivePrior,
+    CodeUsage,
     FactorisedPrior,
     GraphFile,
     InputSpec,
@@ -32,10 +33,15 @@ from training.errors import ExportRefused
 from training.exported import ExportedModel
 from training.golden import golden_vectors
 from training.graphs import build_graphs
+from training.latents import LatentConfig
 from training.model import DiscreteVAE
 from training.parity import check_parity
 
 logger = logging.getLogger(__name__)
+
+MAX_USAGE_SYMBOLS = 1 << 16
+"""Of all latents together: beyond that the service does not count them either."""
+_USAGE_ROWS = 256
 
 
 def export(
@@ -51,11 +57,15 @@ def export(
     golden_inputs: Float32[np.ndarray, "G D"],
     repository: Repository,
     parity_inputs: Float32[np.ndarray, "R D"] | None = None,
+    usage_inputs: Float32[np.ndarray, "V D"] | None = None,
+    usage_split: str = "valid",
 ) -> StoredModel:
     """Write `model` as the next version of `name`; returns it with the version it got. `model` is left as it was.
 
     The graphs are compared with the model on `parity_inputs` and `golden_inputs`, real inputs both; give a few hundred
     of the former. A few of the latter become golden vectors. `relaxation_temperature` is the one training ended with.
+    `usage_inputs`, those of a split, say how codes are used when all is well, where the model has at most
+    MAX_USAGE_SYMBOLS.
     Raises ExportRefused when the model or an input does not fit, when a weight is not finite, or when PyTorch and ONNX
     Runtime disagree; and PublishRefused when the repository cannot be written.
     """
@@ -66,6 +76,8 @@ def export(
     if parity_inputs is not None:
         _check_inputs("parity_inputs", parity_inputs, input, model)
         checked = np.concatenate([golden_inputs, parity_inputs])
+    if usage_inputs is not None:
+        _check_inputs("usage_inputs", usage_inputs, input, model)
     if not (np.isfinite(relaxation_temperature) and relaxation_temperature > 0):
         raise ExportRefused(f"relaxation_temperature: expected a number above 0, got {relaxation_temperature}")
 
@@ -93,6 +105,7 @@ def export(
             created=datetime.now(UTC),
             graphs={role: GraphFile.of(f"{role}.onnx", graph) for role, graph in graphs.items()},
             golden=golden_vectors(model, exported, golden_inputs),
+            usage=None if usage_inputs is None else usage_of(exported, usage_inputs, model.latent, split=usage_split),
         )
     except ValidationError as error:
         problems = "; ".join(
@@ -101,6 +114,17 @@ def export(
         raise ExportRefused(f"the manifest would not be valid: {problems}") from error
     _check_signatures(exported, manifest)
     return repository.publish(manifest, graphs)
+
+
+def usage_of(
+    exported: ExportedModel, inputs: Float32[np.ndarray, "V D"], latent: LatentConfig, *, split: str
+) -> CodeUsage | None:
+    """How the graphs' codes of these inputs are used; None where there are too many symbols."""
+    if latent.num_latents * latent.num_categories > MAX_USAGE_SYMBOLS or len(inputs) == 0:
+        return None
+    batches = (inputs[start : start + _USAGE_ROWS] for start in range(0, len(inputs), _USAGE_ROWS))
+    codes = np.concatenate([exported.encode(batch).codes for batch in batches])
+    return CodeUsage.of(codes, latent.layout, latent.kind, split=split)
 
 
 def _prior(model: DiscreteVAE) -> Prior:

@@ -34,10 +34,10 @@ class Tally:
         """For the protocol's statistics; the edge times requests for the metrics."""
         self._statistics.answered(engine, num_rows, seconds, is_error=is_error)
 
-    def encoded(self, engine: Engine, inputs: NDArray[Any], codes: Codes) -> None:
+    def encoded(self, engine: Engine, inputs: NDArray[Any], codes: Codes, *, is_sampled: bool) -> None:
         """How many, and which."""
         self._metrics.codes.add(_version(engine), codes.size // codes.shape[-1])
-        self._usage.note(engine, inputs, codes)
+        self._usage.note(engine, inputs, codes, is_sampled=is_sampled)
 
     def near_ties(self, engine: Engine, num_rows: int) -> None:
         """How many."""

@@ -9,9 +9,17 @@ segments, of which the oldest is cleared and used again. From the counts, for ea
     unseen       symbols that did not come at all
     drift        total variation distance, 1/2 sum_k |p_k - q_k|, from the shares q since the service was started; where
                  the window is all there was, 0
+    training     the same distance from the shares q of the manifest, which were counted in training at temperature 0
+    drift
 
 A near tie is a symbol whose best and second-best score differ by less than NEAR_TIE: there another machine may decide
 otherwise. Their share is measured on a few of the rows that came, beside the requests, twice a second.
+
+Of B independent rows whose law has not changed, the distance to that law is 1/2 sqrt((K - 1) / B) on average or less
+(Jensen's and Cauchy's inequalities), and passes its average by t with a probability of exp(-2 B t^2) at most (McDiarmid
+1989: one row moves it by 1/B). So `by_chance` bounds what the largest of N training drifts comes to without a cause: it
+is passed once in 1 / CHANCE windows at most. Rows drawn at a temperature above 0 have another law than the manifest's;
+since the distance is convex, a share s of them adds s at most, and the share is told beside it.
 
 Counting takes one bincount for many requests; a request only leaves its array here.
 """
@@ -34,9 +42,13 @@ from service.observation.families import Family, Sample
 
 NEAR_TIE = TOLERANCE
 
+CHANCE = 0.01
+
 _SEGMENTS = 10
-_HEAD = 4
-"""Of a segment: its number since the epoch, rows, symbols whose margin was looked at, and near ties among them."""
+_HEAD = 5
+"""Of a segment: its number since the epoch, rows, symbols whose margin was looked at, near ties among them, and rows
+that were drawn at a temperature above 0.
+"""
 _MAX_PENDING_ROWS = 1024
 _MAX_COUNTERS = 1 << 16
 """Symbols of all latents together; of models with more, codes are not counted."""
@@ -49,7 +61,26 @@ DEAD = Family("code_dead_latents", "gauge", "Latents that took one symbol for al
 UNSEEN = Family("code_unseen_symbols", "gauge", "Symbols that did not come, of all latents.", ("model", "version"))
 NEAR_TIES = Family("code_near_tie_ratio", "gauge", "Share of symbols decided by less than 1e-4.", ("model", "version"))
 DRIFT = Family("code_drift", "gauge", "Mean distance of the window from all before, 0 to 1.", ("model", "version"))
+TRAINING_DRIFT_MEAN = Family(
+    "code_training_drift_mean", "gauge", "Mean distance of the window from training, 0 to 1.", ("model", "version")
+)
+TRAINING_DRIFT_MAX = Family(
+    "code_training_drift_max", "gauge", "Distance of the latent farthest from training.", ("model", "version")
+)
+BY_CHANCE = Family(
+    "code_training_drift_by_chance",
+    "gauge",
+    "What code_training_drift_max comes to by chance, once in a hundred windows at most.",
+    ("model", "version"),
+)
+SAMPLED = Family("code_sampled_ratio", "gauge", "Share of codes drawn at a temperature above 0.", ("model", "version"))
 ROWS = Family("code_window_rows", "gauge", "Codes in the window.", ("model", "version"))
+
+
+_FAMILIES = (
+    *(ENTROPY, DEAD, UNSEEN, NEAR_TIES, SAMPLED, ROWS),
+    *(DRIFT, TRAINING_DRIFT_MEAN, TRAINING_DRIFT_MAX, BY_CHANCE),
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +98,12 @@ class Usage:
     """[N]"""
     near_tie_ratio: float | None
     """None while no margin was looked at."""
+    sampled_ratio: float
+    """Share of rows drawn at a temperature above 0."""
+    training_drift: NDArray[np.float64] | None
+    """[N]; None where the manifest does not say how codes were used in training."""
+    by_chance: float | None
+    """What the largest of these comes to without a cause, with a probability of CHANCE at most."""
 
 
 class Counts:
@@ -77,12 +114,16 @@ class Counts:
         self._region = region
         self._segment_seconds = window_seconds / _SEGMENTS
         self._pending: dict[int, tuple[Engine, list[NDArray[Any]]]] = {}
+        self._pending_sampled: dict[int, int] = {}
         self._num_pending = 0
         self._last_inputs: dict[int, tuple[Engine, NDArray[Any]]] = {}
 
-    def note(self, engine: Engine, inputs: NDArray[Any], codes: NDArray[Any]) -> None:
+    def note(self, engine: Engine, inputs: NDArray[Any], codes: NDArray[Any], *, is_sampled: bool = False) -> None:
         """Codes [B, N] or [B, S, N] that were made of inputs; they must not be changed afterwards."""
         key = id(engine)
+        if is_sampled:
+            num_codes = codes.size // codes.shape[-1]
+            self._pending_sampled[key] = self._pending_sampled.get(key, 0) + num_codes
         if key not in self._pending:
             self._pending[key] = engine, []
         self._pending[key][1].append(codes)
@@ -94,7 +135,8 @@ class Counts:
     def flush(self) -> None:
         """Count what was noted."""
         pending, self._pending, self._num_pending = self._pending, {}, 0
-        for engine, arrays in pending.values():
+        sampled, self._pending_sampled = self._pending_sampled, {}
+        for key, (engine, arrays) in pending.items():
             manifest = engine.manifest
             if (found := self._open(manifest)) is None:
                 continue
@@ -104,6 +146,7 @@ class Counts:
             segment = self._segment(found)
             for row in (segment, found[-1]):
                 row[1] += len(codes)
+                row[4] += sampled.get(key, 0)
                 row[_HEAD:] += counts
 
     def look_at_margins(self) -> None:
@@ -156,7 +199,7 @@ class Counts:
 
 def samples(usages: Iterable[tuple[Manifest, Usage]]) -> list[tuple[Family, list[Sample]]]:
     """As metrics; of versions that made no code in the window there is nothing to say."""
-    found: dict[Family, list[Sample]] = {family: [] for family in (ENTROPY, DEAD, UNSEEN, NEAR_TIES, DRIFT, ROWS)}
+    found: dict[Family, list[Sample]] = {family: [] for family in _FAMILIES}
     for manifest, usage in usages:
         labels = (manifest.name, str(manifest.version))
         found[ROWS].append(Sample(labels, [usage.num_rows]))
@@ -167,8 +210,13 @@ def samples(usages: Iterable[tuple[Manifest, Usage]]) -> list[tuple[Family, list
         found[DEAD].append(Sample(labels, [int(usage.dead.sum())]))
         found[UNSEEN].append(Sample(labels, [int(usage.unseen.sum())]))
         found[DRIFT].append(Sample(labels, [float(usage.drift.mean())]))
+        found[SAMPLED].append(Sample(labels, [usage.sampled_ratio]))
         if usage.near_tie_ratio is not None:
             found[NEAR_TIES].append(Sample(labels, [usage.near_tie_ratio]))
+        if usage.training_drift is not None and usage.by_chance is not None:
+            found[TRAINING_DRIFT_MEAN].append(Sample(labels, [float(usage.training_drift.mean())]))
+            found[TRAINING_DRIFT_MAX].append(Sample(labels, [float(usage.training_drift.max())]))
+            found[BY_CHANCE].append(Sample(labels, [usage.by_chance]))
     return list(found.items())
 
 
@@ -184,6 +232,9 @@ def described(manifest: Manifest, usage: Usage, window_seconds: float) -> dict[s
         "dead_latents": np.flatnonzero(usage.dead).tolist(),
         "unseen_symbols": usage.unseen.tolist(),
         "drift": usage.drift.round(6).tolist(),
+        "training_drift": None if usage.training_drift is None else usage.training_drift.round(6).tolist(),
+        "training_drift_by_chance": usage.by_chance,
+        "sampled_ratio": usage.sampled_ratio,
         "near_tie_ratio": usage.near_tie_ratio,
     }
 
@@ -207,7 +258,29 @@ def _usage(manifest: Manifest, total: Sequence[float] | NDArray[np.float64], eve
         dead=(counts > 0).sum(axis=1) == 1,
         drift=drift if num_rows else np.zeros(len(drift)),
         near_tie_ratio=float(total[3] / total[2]) if total[2] else None,
+        sampled_ratio=float(total[4] / max(1, num_rows)),
+        training_drift=_training_drift(manifest, shares) if num_rows else None,
+        by_chance=_by_chance(manifest, num_rows) if num_rows else None,
     )
+
+
+def _training_drift(manifest: Manifest, shares: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    if manifest.usage is None:
+        return None
+    drift: NDArray[np.float64] = np.abs(shares - manifest.usage.by_symbol(manifest.kind)).sum(axis=1) / 2
+    return drift
+
+
+def _by_chance(manifest: Manifest, num_rows: int) -> float | None:
+    """The window and the manifest's shares each have a bound of their own, and half of CHANCE."""
+    if manifest.usage is None:
+        return None
+    surplus = math.log(2 * manifest.num_latents / CHANCE)
+    bounds = (
+        math.sqrt((manifest.num_categories - 1) / num) / 2 + math.sqrt(surplus / (2 * num))
+        for num in (num_rows, manifest.usage.num_examples)
+    )
+    return min(1.0, sum(bounds))
 
 
 def _table(block: "memoryview[float]", width: int) -> NDArray[np.float64]:

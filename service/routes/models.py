@@ -113,7 +113,7 @@ def _examples(engine: Engine) -> dict[str, Any]:
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:
-    return manifest.model_dump(mode="json", exclude={"golden"}) | {"code_bits": manifest.code_bits}
+    return manifest.model_dump(mode="json", exclude={"golden", "usage"}) | {"code_bits": manifest.code_bits}
 
 
 def _json(reply: dict[str, Any]) -> Response:

@@ -10,7 +10,17 @@ import pytest
 from pydantic import ValidationError
 
 from models.errors import ManifestError
-from models.manifest import GraphFile, ImageSpec, InputSpec, Manifest, Metric, RelaxationSpec, Tensor, TrainingRecord
+from models.manifest import (
+    CodeUsage,
+    GraphFile,
+    ImageSpec,
+    InputSpec,
+    Manifest,
+    Metric,
+    RelaxationSpec,
+    Tensor,
+    TrainingRecord,
+)
 
 MakeManifest = Callable[..., Manifest]
 
@@ -111,6 +121,12 @@ def test_derived_shapes_follow_the_kind(make_manifest: MakeManifest) -> None:
             "golden.inputs: expected at least one row",
         ),
         ("golden.inputs", {"dtype": "float32", "shape": [], "data": "AAAAAA=="}, "golden.inputs: .*at least one row"),
+        ("usage", {"split": "valid"}, "usage.num_examples: Field required"),
+        (
+            "usage",
+            {"split": "valid", "num_examples": 3, "shares": {"dtype": "float32", "shape": [1], "data": "AAAAAA=="}},
+            r"usage.shares: expected float32 of shape \(5,\), got float32 \(1,\)",
+        ),
         ("surprise", 1, "surprise: Extra inputs are not permitted, got 1"),
         ("input.image.hieght", 1, "input.image.hieght: Extra inputs are not permitted"),
         ("golden.codes.comment", "", "golden.codes.comment: Extra"),
@@ -156,7 +172,7 @@ def test_every_graph_must_be_there(make_manifest: MakeManifest, role: str) -> No
         Manifest.from_json(json.dumps(document).encode())
 
 
-@pytest.mark.parametrize("field", sorted(set(Manifest.model_fields) - {"schema_version", "description"}))
+@pytest.mark.parametrize("field", sorted(set(Manifest.model_fields) - {"schema_version", "description", "usage"}))
 def test_every_field_without_a_default_must_be_there(make_manifest: MakeManifest, field: str) -> None:
     document = json.loads(make_manifest().to_json())
     del document[field]
@@ -264,3 +280,41 @@ def test_a_relaxation_of_the_other_kind_is_refused(make_manifest: MakeManifest) 
 def test_a_metric_needs_its_split_and_protocol() -> None:
     with pytest.raises(ValidationError, match="split"):
         Metric(name="negative_elbo", value=1.0, num_examples=1, protocol="one code a row")  # type: ignore[call-arg]
+
+
+def test_usage_is_counted_from_codes_and_reads_back(manifest: Manifest) -> None:
+    codes = np.random.default_rng(0).integers(manifest.num_categories, size=(50, manifest.num_latents))
+    usage = CodeUsage.of(codes, manifest.layout, manifest.kind, split="valid")
+    assert usage.shares.shape == manifest.latent_shape
+    shares = usage.by_symbol(manifest.kind)
+    expected = [np.bincount(column, minlength=manifest.num_categories) / 50 for column in codes.T]
+    np.testing.assert_allclose(shares, expected, atol=1e-6)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-12)
+    used = Manifest(**{**dict(manifest), "usage": usage})
+    assert Manifest.from_json(used.to_json()) == used
+
+
+@pytest.mark.parametrize("shares", [[1.5, 0, 0, 0, 0], [-0.1, 0, 0, 0, 0]])
+def test_shares_of_bits_that_are_none_are_refused(make_manifest: MakeManifest, shares: list[float]) -> None:
+    usage = CodeUsage(split="valid", num_examples=3, shares=Tensor.of(np.array(shares, np.float32)))
+    with pytest.raises(ValidationError, match=r"usage.shares: expected shares from 0 to 1"):
+        make_manifest(usage=usage)
+
+
+def test_shares_of_categories_that_do_not_sum_to_1_are_refused(make_manifest: MakeManifest) -> None:
+    shares = Tensor.of(np.full((3, 300), 0.5, np.float32))
+    with pytest.raises(
+        ValidationError, match=r"usage.shares: expected the shares of each latent's symbols to sum to 1"
+    ):
+        make_manifest(
+            "categorical",
+            num_latents=3,
+            num_categories=300,
+            usage=CodeUsage(split="valid", num_examples=3, shares=shares),
+        )
+
+
+def test_a_manifest_without_usage_reads_as_one_that_says_nothing_of_it(make_manifest: MakeManifest) -> None:
+    document = json.loads(make_manifest().to_json())
+    del document["usage"]
+    assert Manifest.from_json(json.dumps(document).encode()).usage is None

@@ -9,6 +9,7 @@ import pytest
 from service_process import ServiceProcess
 from tiny_models import TINY_BINARY, TINY_CATEGORICAL
 
+from models.manifest import CodeUsage, Manifest
 from models.repository import Repository
 from service.engine import Engine
 from service.observation.arena import Arena
@@ -73,6 +74,72 @@ def test_what_is_older_than_the_window_is_not_in_it(engine: Engine, monkeypatch:
     assert (usage.num_rows, usage.drift.max()) == (0, 0)
 
 
+def with_usage(engine: Engine, codes: np.ndarray) -> Manifest:
+    """The engine's manifest, saying that codes were used in training as these are."""
+    manifest = engine.manifest
+    return manifest.model_copy(update={"usage": CodeUsage.of(codes, manifest.layout, manifest.kind, split="valid")})
+
+
+def drawn(probabilities: np.ndarray, num_rows: int, seed: int) -> np.ndarray:
+    """Codes [num_rows, 5], each latent by the same law."""
+    return np.random.default_rng(seed).choice(6, p=probabilities, size=(num_rows, 5)).astype(np.uint8)
+
+
+LAW = np.array([0.4, 0.3, 0.15, 0.1, 0.05, 0.0])
+
+
+def test_training_drift_is_the_distance_from_the_shares_of_the_manifest(engine: Engine) -> None:
+    trained = np.array([[0, 0, 0, 1, 5], [0, 1, 2, 1, 5], [0, 0, 4, 1, 5], [0, 1, 5, 1, 5]], np.uint8)
+    made = np.array([[0, 1, 0, 2, 5], [0, 1, 2, 2, 4]], np.uint8)
+    counts = counts_of(Arena.create(1))
+    note(counts, engine, made)
+    usage = counts.usage(with_usage(engine, trained))
+    assert usage is not None
+    assert usage.training_drift is not None
+    # Shares of 1/4 each against 1/2 for two of them; all against none; one half against all.
+    np.testing.assert_allclose(usage.training_drift, [0, 0.5, 0.5, 1, 0.5])
+    assert usage.sampled_ratio == 0.0
+    # It needs no codes from before the window, which drift does.
+    assert usage.drift.max() == 0
+
+
+def test_without_shares_in_the_manifest_there_is_no_training_drift(engine: Engine) -> None:
+    counts = counts_of(Arena.create(1))
+    note(counts, engine, np.zeros((3, 5), np.uint8))
+    usage = usage_of(counts, engine)
+    assert (usage.training_drift, usage.by_chance) == (None, None)
+
+
+@pytest.mark.parametrize("num_rows", [20, 200, 2000])
+def test_chance_alone_stays_below_its_bound_and_a_changed_law_does_not(engine: Engine, num_rows: int) -> None:
+    """A correct bound is passed once in a hundred windows at most, so by two of eight with a probability of 0.003."""
+    passed = []
+    for seed in range(8):
+        counts = counts_of(Arena.create(1))
+        note(counts, engine, drawn(LAW, num_rows, seed))
+        usage = counts.usage(with_usage(engine, drawn(LAW, 1000, 100 + seed)))
+        assert usage is not None
+        assert usage.training_drift is not None
+        assert usage.by_chance is not None
+        assert usage.by_chance < (1.0 if num_rows == 20 else 0.35)
+        passed.append(usage.training_drift.max() > usage.by_chance)
+    assert sum(passed) <= 1
+    counts = counts_of(Arena.create(1))
+    note(counts, engine, drawn(LAW[::-1], num_rows, 1))
+    usage = counts.usage(with_usage(engine, drawn(LAW, 1000, 2)))
+    assert usage is not None
+    if num_rows > 20:
+        assert usage.training_drift.max() > usage.by_chance + 0.1  # type: ignore[operator, union-attr]
+
+
+def test_the_share_of_sampled_codes_is_counted_beside_them(engine: Engine) -> None:
+    counts = counts_of(Arena.create(1))
+    counts.note(engine, TINY_CATEGORICAL.inputs(1), np.zeros((1, 3, 5), np.uint8), is_sampled=True)
+    counts.note(engine, TINY_CATEGORICAL.inputs(1), np.zeros((1, 5), np.uint8))
+    counts.flush()
+    assert usage_of(counts, engine).sampled_ratio == 0.75
+
+
 def test_near_ties_are_looked_for_in_rows_that_came(engine: Engine) -> None:
     counts = counts_of(Arena.create(1))
     assert usage_of(counts, engine).near_tie_ratio is None
@@ -113,6 +180,28 @@ def test_the_route_and_the_metrics_say_how_codes_were_used(tmp_path: Path, tiny_
         metrics = httpx.get(f"{service.url}/metrics").text
         assert 'latent_codes_code_window_rows{model="tiny-binary",version="1"} 24' in metrics
         assert 'latent_codes_code_entropy_bits{model="tiny-binary",version="1",latent="0"}' in metrics
+        assert 'latent_codes_code_sampled_ratio{model="tiny-binary",version="1"} 0' in metrics
         versioned = httpx.get(f"{service.url}/v1/models/tiny-binary/versions/1/statistics").json()
         assert versioned["num_rows"] == 24
         assert httpx.get(f"{service.url}/v1/models/nobody/statistics").status_code == 404
+
+
+SHIPPED = Path(__file__).parents[2] / "models" / "shipped"
+
+
+def test_shipped_models_are_watched_for_drift_from_training(tmp_path: Path) -> None:
+    """A black page and a white one, again and again, are no digits; sampled codes are counted as such."""
+    with ServiceProcess([SHIPPED], log=tmp_path / "log") as service, httpx.Client(base_url=service.url) as client:
+        model = "/v1/models/mnist-binary"
+        black = {"inputs": [[0.0] * 784] * 100}
+        assert client.post(f"{model}/encode", json=black).status_code == 200
+        found = client.get(f"{model}/statistics").json()
+        assert len(found["training_drift"]) == 64
+        assert max(found["training_drift"]) > found["training_drift_by_chance"] + 0.1
+        assert found["sampled_ratio"] == 0
+        assert client.post(f"{model}/reconstruct", json=black | {"temperature": 1, "seed": 1}).status_code == 200
+        assert client.get(f"{model}/statistics").json()["sampled_ratio"] == 0.5
+        metrics = client.get("/metrics").text
+        for name in ("mean", "max", "by_chance"):
+            assert f'latent_codes_code_training_drift_{name}{{model="mnist-binary",version="1"}}' in metrics
+        assert "usage" not in client.get(model).json()

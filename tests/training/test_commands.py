@@ -130,6 +130,11 @@ def test_an_exported_model_tells_its_run(exported, finished):
     assert manifest.training.device == "cpu, 1 thread"
 
 
+def test_an_exported_model_says_how_its_codes_were_used_on_the_validation_split(exported):
+    usage = exported[0].manifest.usage
+    assert (usage.split, usage.num_examples) == ("valid", len(digits().evaluation_inputs("valid")))
+
+
 def test_what_was_evaluated_at_this_checkpoint_is_exported(exported):
     model, evaluation = exported
     assert model.manifest.metrics == evaluation.metrics

@@ -58,6 +58,21 @@ def test_exporting_again_makes_the_next_version_with_the_same_graphs_and_says_ho
     assert message.startswith("tiny: PyTorch and ONNX Runtime agree on 320 inputs; greatest differences: logits ")
 
 
+def test_the_manifest_says_how_codes_of_a_split_are_used(published, tmp_path):
+    model = published[0]
+    inputs = real_inputs(64)
+    usage = export_tiny(tmp_path, model, usage_inputs=inputs, usage_split="valid").manifest.usage
+    with torch.no_grad():
+        codes = model.latent.indices(model.latent.most_probable(model.encoder(torch.from_numpy(inputs)))).numpy()
+    counts = [np.bincount(column, minlength=model.latent.num_categories) for column in codes.T]
+    np.testing.assert_allclose(usage.by_symbol(model.latent.kind), np.array(counts) / 64, atol=1e-6)
+    assert (usage.split, usage.num_examples) == ("valid", 64)
+
+
+def test_without_inputs_of_a_split_the_manifest_says_nothing_of_usage(published):
+    assert published[2].manifest.usage is None
+
+
 def test_golden_vectors_are_what_pytorch_makes_of_their_inputs(published):
     model, repository, _ = published
     golden = repository.read("tiny").manifest.golden
