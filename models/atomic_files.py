@@ -12,7 +12,8 @@ from typing import BinaryIO
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which takes the place of `path` in one rename when the block ends without an error.
 
-    Until then, and for good if the block raises, what was at `path` stays as it was. Raises OSError.
+    Until then, and for good if the block raises, what was at `path` stays as it was. Raises OSError, which names `path`
+    where the system names no file: a full disk is noticed in a write.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     temporary = Path(name)
@@ -24,9 +25,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         # mkstemp makes files private; this one gets the rights that open() would have given it.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with suppress(FileNotFoundError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         raise
 
 

@@ -11,6 +11,24 @@ ModelsError
     └── PublishRefused      a model that cannot be written
 """
 
+import errno
+import os
+
+_ADVICE = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there, or have the quota raised",
+    errno.EROFS: "mount it writable, or name another folder",
+    errno.EACCES: "let the user {user} in, or name another folder",
+    errno.EPERM: "let the user {user} in, or name another folder",
+}
+
+
+def cause_of(error: OSError) -> str:
+    """What the operating system said and, where that is known, what to do about it."""
+    said = error.strerror or str(error)
+    advice = _ADVICE.get(error.errno or 0, "").format(user=os.getuid() if hasattr(os, "getuid") else "of this process")
+    return f"{said}; {advice}" if advice else said
+
 
 class ModelsError(Exception):
     """Anything this package raises on purpose."""

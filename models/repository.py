@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from models.errors import ManifestError, ModelCorrupted, ModelNotFound, PublishRefused, RepositoryError
+from models.errors import ManifestError, ModelCorrupted, ModelNotFound, PublishRefused, RepositoryError, cause_of
 from models.manifest import MANIFEST_FILE, GraphFile, Manifest, ModelName, Role
 
 _MAX_MANIFEST_BYTES = 16 << 20
@@ -115,7 +115,7 @@ class Repository:
             # mkdtemp makes the folder private to its owner; a service under another user must be able to read it.
             temporary = Path(tempfile.mkdtemp(prefix=".publishing-", dir=parent))
         except OSError as error:
-            raise PublishRefused(f"cannot write to {parent}: {error.strerror}") from error
+            raise PublishRefused(f"cannot write to {parent}: {cause_of(error)}") from error
         try:
             temporary.chmod(0o755)
             for role, graph in manifest.graphs.items():
@@ -140,7 +140,7 @@ class Repository:
                 _sync(self.root)
                 return StoredModel(published, dict(graphs), folder, _sha256(text))
         except OSError as error:
-            raise PublishRefused(f"cannot write to {parent}: {error.strerror}") from error
+            raise PublishRefused(f"cannot write to {parent}: {cause_of(error)}") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -152,7 +152,7 @@ def _folders(folder: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise RepositoryError(f"{folder}: cannot be listed: {error.strerror}") from error
+        raise RepositoryError(f"{folder}: cannot be listed: {cause_of(error)}") from error
 
 
 def _versions(entries: list[Path]) -> list[int]:

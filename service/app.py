@@ -84,7 +84,6 @@ def create_app(
             tasks.cancel_scope.cancel()
         watch.tracing.close()
 
-    admission = Admission(settings)
     direct_routes: list[Callable[[Scope], DirectRoute | None]] = [
         codes.DirectRoutes(parts),
         open_inference.DirectRoutes(parts),

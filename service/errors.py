@@ -3,7 +3,7 @@
 ServiceError
 ├── StartRefused              the process must not start
 │   ├── SettingsRefused       an environment variable that is unknown or does not fit
-│   ├── RepositoryMissing     a model repository that was asked for by name and is not there
+│   ├── RepositoryMissing     a model repository that was asked for by name and is not there, or cannot be read
 │   ├── DeviceUnavailable     device=cuda, and sessions would not run on CUDA
 │   ├── AddressUnavailable    host and port cannot be listened on
 │   ├── KeysRefused           keys that cannot be read, or are no good
@@ -59,7 +59,7 @@ class SettingsRefused(StartRefused):
 
 
 class RepositoryMissing(StartRefused):
-    """A model repository was named and is not a folder."""
+    """A model repository was named and is not a folder, or one of them cannot be read."""
 
 
 class DeviceUnavailable(StartRefused):

@@ -77,7 +77,8 @@ class LiveModels:
     def __init__(self, settings: Settings, catalog: Catalog | None = None) -> None:
         """Load what the settings' repositories hold, or begin with a catalog that was made elsewhere.
 
-        Raises RepositoryMissing for a repository that was named and is not there, and DeviceUnavailable.
+        Raises RepositoryMissing for a repository that was named and is not there and for one that cannot be read, and
+        DeviceUnavailable.
         """
         self._settings = settings
         self._repositories = [Repository(root) for root in settings.model_repositories]
@@ -97,7 +98,11 @@ class LiveModels:
         if "model_repositories" in settings.model_fields_set:
             _require_folders(settings.model_repositories)
         self._catalog = Catalog(())
-        self._look(_distinct(self._repositories, log_hidden=True), settle=False, strict=True)
+        try:
+            found = _distinct(self._repositories, log_hidden=True)
+        except RepositoryError as error:
+            raise RepositoryMissing(f"the model repository {error}") from error
+        self._look(found, settle=False, strict=True)
         if not self._engines:
             _logger.error("no model is served; looked in %s", ", ".join(map(str, settings.model_repositories)))
 
@@ -301,7 +306,10 @@ class LiveModels:
 def _require_folders(roots: Iterable[Path]) -> None:
     for root in roots:
         if not root.is_dir():
-            raise RepositoryMissing(f"the model repository {root} is not a folder")
+            raise RepositoryMissing(
+                f"the model repository {root} is not a folder: make or mount it, or name others in "
+                "LATENT_CODES_MODEL_REPOSITORIES"
+            )
 
 
 def _distinct(repositories: Iterable[Repository], *, log_hidden: bool = False) -> dict[Key, Found]:

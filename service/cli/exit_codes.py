@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from models.errors import CodeError, CodeFileError, ModelCorrupted, ModelsError, RepositoryError
+from models.errors import CodeError, CodeFileError, ModelCorrupted, ModelsError, RepositoryError, cause_of
 from service.errors import (
     FileRefused,
     InvalidFields,
@@ -71,5 +71,5 @@ def exit_code_of(error: Exception) -> ExitCode:
 def sentence_of(error: Exception) -> str:
     """What is told of it."""
     if isinstance(error, OSError):
-        return f"{error.filename or 'reading or writing'}: {error.strerror or error}"
+        return f"{error.filename or 'reading or writing'}: {cause_of(error)}"
     return str(error)

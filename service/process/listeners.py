@@ -5,12 +5,19 @@ evenly over them; a shared socket gives most to whichever worker wakes first. El
 not spread (on macOS the last socket gets everything), and the slots share one.
 """
 
+import errno
+import os
 import socket
 import sys
 
 from service.errors import AddressUnavailable
 
 BACKLOG = 2048
+_ADVICE = {
+    errno.EADDRINUSE: "end what listens there, or choose another with LATENT_CODES_PORT",
+    errno.EADDRNOTAVAIL: "LATENT_CODES_HOST has to be an address of this machine, or 0.0.0.0 for all",
+    errno.EACCES: "ports below 1024 are the administrator's; choose another with LATENT_CODES_PORT",
+}
 _SPREADS = sys.platform == "linux" and hasattr(socket, "SO_REUSEPORT")
 
 
@@ -24,7 +31,9 @@ def open_listeners(host: str, port: int, num_slots: int) -> list[socket.socket]:
         _listen(host, port, spread=False).close()
         return [_listen(host, port, spread=True) for _ in range(num_slots)]
     except OSError as error:
-        raise AddressUnavailable(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+        said = os.strerror(error.errno) if error.errno else str(error)
+        advice = f"; {_ADVICE[error.errno]}" if error.errno in _ADVICE else ""
+        raise AddressUnavailable(f"cannot listen on {host} port {port}: {said}{advice}") from error
 
 
 def _listen(host: str, port: int, *, spread: bool) -> socket.socket:

@@ -1,5 +1,7 @@
 """The process: how it starts, refuses to start, and ends."""
 
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,10 +14,10 @@ import pytest
 from service_process import ServiceProcess, environment, free_port
 
 
-def start_and_fail(**settings: object) -> subprocess.CompletedProcess[str]:
+def start_and_fail(*before: str, **settings: object) -> subprocess.CompletedProcess[str]:
     repository = Path(str(settings.pop("repository")))
     return subprocess.run(
-        [sys.executable, "-m", "service"],
+        [*before, sys.executable, "-m", "service"],
         env=environment([repository], **settings),
         capture_output=True,
         text=True,
@@ -36,13 +38,47 @@ def test_an_interrupt_ends_the_service_with_status_130(tmp_path: Path, tiny_repo
     assert "Traceback" not in service.log_text()
 
 
+def test_a_repository_that_is_not_there_is_told_in_one_sentence(tmp_path: Path) -> None:
+    finished = start_and_fail(repository=tmp_path / "nowhere", port=free_port(), log_level="warning")
+    assert finished.returncode == 1
+    assert finished.stderr == (
+        f"Latent Codes does not start: the model repository {tmp_path / 'nowhere'} is not a folder: make or mount it, "
+        "or name others in LATENT_CODES_MODEL_REPOSITORIES\n"
+    )
+
+
+def test_a_repository_that_this_user_may_not_read_is_told_in_one_sentence(tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    repository.mkdir(mode=0)
+    # Root is stopped by no permission unless it is without the right to pass them over.
+    confined = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.access(repository, os.R_OK) else ()
+    if confined and shutil.which(confined[0]) is None:
+        pytest.skip("this user may read everything, and there is no setpriv to change that")
+    finished = start_and_fail(*confined, repository=repository, port=free_port(), log_level="warning")
+    assert finished.returncode == 1
+    assert finished.stderr == (
+        f"Latent Codes does not start: the model repository {repository}: cannot be listed: Permission denied; "
+        f"let the user {os.getuid()} in, or name another folder\n"
+    )
+
+
+def test_an_address_of_another_machine_is_told_in_one_sentence(tiny_repository: Path) -> None:
+    finished = start_and_fail(repository=tiny_repository, host="192.0.2.1", port=free_port(), log_level="warning")
+    assert finished.returncode == 1
+    assert "192.0.2.1" in finished.stderr
+    assert "LATENT_CODES_HOST has to be an address of this machine" in finished.stderr
+    assert finished.stderr.count("\n") == 1
+
+
 def test_a_port_in_use_is_told_in_one_sentence(tiny_repository: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         finished = start_and_fail(repository=tiny_repository, host="127.0.0.1", port=port, log_level="warning")
     assert finished.returncode == 1
-    assert finished.stderr.startswith(f"Latent Codes does not start: cannot listen on 127.0.0.1 port {port}: ")
-    assert finished.stderr.count("\n") == 1
+    assert finished.stderr == (
+        f"Latent Codes does not start: cannot listen on 127.0.0.1 port {port}: Address already in use; "
+        "end what listens there, or choose another with LATENT_CODES_PORT\n"
+    )
 
 
 @pytest.mark.skipif(
