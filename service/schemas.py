@@ -320,7 +320,7 @@ class GraphRecord(_Reply):
 
 
 class ModelReply(_Reply):
-    """A version of a model: its manifest, without the golden vectors, and what this server makes of it."""
+    """A version of a model: its manifest, without golden vectors and usage, and what this server makes of it."""
 
     name: str
     version: int

@@ -23,7 +23,7 @@ async def list_models(request: Request) -> Response:
 
 
 async def get_model(request: Request, model: ModelName) -> Response:
-    """The manifest of the highest version, without its golden vectors, and the provider that runs it."""
+    """The manifest of the highest version, without its golden vectors and usage, and the provider that runs it."""
     catalog = parts_of(request).catalog
     return _json(_description(catalog, find(catalog, model)))
 
