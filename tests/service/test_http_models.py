@@ -45,6 +45,7 @@ def test_a_model_is_described_by_its_manifest_and_where_it_runs(client: httpx.Cl
     assert described.pop("versions") == [1]
     assert described.pop("refused") == []
     assert described.pop("code_bits") == 15
+    assert described.pop("near_tie_margin") == 0.0
     of_file = hashlib.sha256((tiny_repository / "tiny-categorical" / "1" / "manifest.json").read_bytes()).hexdigest()
     assert described.pop("manifest_sha256") == of_file
     assert described == manifest.model_dump(mode="json", exclude={"golden", "usage"})
