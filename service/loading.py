@@ -3,7 +3,7 @@
 import logging
 
 from models.errors import ModelsError
-from models.repository import Repository
+from models.repository import Repository, StoredModel
 from service import golden
 from service.engine import Engine
 from service.errors import DeviceUnavailable, GoldenMismatch, GraphRefused, ModelRefused
@@ -21,6 +21,25 @@ def load(repository: Repository, name: str, version: int, settings: Settings) ->
     What a row costs is measured here, so the first request finds everything warm.
     """
     stored = repository.read(name, version)
+    engine = opened(stored, settings)
+    engine.warm()
+    _logger.info(
+        "model %s version %d is served on %s, about %.0f microseconds a row and %.0f to generate one alone, from %s",
+        name,
+        version,
+        engine.provider,
+        engine.seconds_per_row * 1e6,
+        engine.seconds_to_generate(1) * 1e6,
+        stored.folder,
+    )
+    return engine
+
+
+def opened(stored: StoredModel, settings: Settings) -> Engine:
+    """The engine of a verified model, once this host has reproduced its golden vectors.
+
+    Raises ModelRefused or DeviceUnavailable.
+    """
     engine = Engine.load(
         stored,
         device=settings.device,
@@ -33,16 +52,6 @@ def load(repository: Repository, name: str, version: int, settings: Settings) ->
         golden.check(engine)
     except GoldenMismatch as error:
         raise GoldenMismatch(f"{stored.folder}: {error}") from error
-    engine.warm()
-    _logger.info(
-        "model %s version %d is served on %s, about %.0f microseconds a row and %.0f to generate one alone, from %s",
-        name,
-        version,
-        engine.provider,
-        engine.seconds_per_row * 1e6,
-        engine.seconds_to_generate(1) * 1e6,
-        stored.folder,
-    )
     return engine
 
 

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from models.errors import ModelsError
 from models.manifest import Manifest
 from models.repository import Repository, StoredModel
-from service import golden
 from service.checks import Floats
 from service.cli.backends import Generated, IntegerCodes, Listed, ModelFacts
 from service.cli.options import ModelId, Where
 from service.engine import Engine
 from service.errors import UnknownModel, UnknownVersion, quoted
-from service.loading import device_options
+from service.loading import opened
 from service.settings import Settings
 
 
@@ -43,15 +42,9 @@ class LocalBackend:
 def load(where: Where, model: ModelId) -> LocalBackend:
     """The model, once this host has reproduced its golden vectors. Raises NotServed, ModelsError or ModelRefused."""
     settings = Settings.from_environment()
-    engine = Engine.load(
-        find(_roots(where, settings), model),
-        device=where.device or settings.device,
-        num_threads=settings.intra_op_num_threads,
-        max_rows_per_run=None if settings.max_batch_rows == "auto" else settings.max_batch_rows,
-        options=device_options(settings),
-    )
-    golden.check(engine)
-    return LocalBackend(engine)
+    if where.device is not None:
+        settings = settings.model_copy(update={"device": where.device})
+    return LocalBackend(opened(find(where.repositories or settings.model_repositories, model), settings))
 
 
 def stored_model(repositories: Sequence[Path], model: ModelId) -> StoredModel:
@@ -61,7 +54,7 @@ def stored_model(repositories: Sequence[Path], model: ModelId) -> StoredModel:
 
 def models(where: Where) -> list[Listed]:
     """Every model of the repositories; of versions that two of them hold, those of the first."""
-    roots = _roots(where, Settings.from_environment())
+    roots = where.repositories or Settings.from_environment().model_repositories
     names = sorted({name for root in roots for name in Repository(root).names()})
     return [_listed(roots, name) for name in names]
 
@@ -109,7 +102,3 @@ def _listed(roots: Sequence[Path], name: str) -> Listed:
         return Listed(name, versions, f"cannot be used: {error}", None)
     manifest = stored.manifest
     return Listed(name, versions, manifest.description, facts_of(manifest, stored.manifest_sha256))
-
-
-def _roots(where: Where, settings: Settings) -> Sequence[Path]:
-    return where.repositories or settings.model_repositories
