@@ -11,7 +11,6 @@ D input values.
 
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ from training.model import DiscreteVAE
 from training.noise import DrawnNoise, draw_each
 from training.objectives import TrainingObjective, build_objective
 from training.optimizers import build_optimizer
-from training.runs import build_model, start_from
+from training.runs import build_model
 from training.step import ScheduleTable, accumulate, batches_of, probe, scheduled, use_precision
 
 
@@ -48,9 +47,6 @@ class StackedProgram:
             raise NotStackable("runs train together on rows that lie on the device, and these are streamed")
         self._batches += [self._batches[0].of_seed(config.training.seed) for config in configs[1:]]
         models = [build_model(config, dataset).to(device) for config in configs]
-        for model in models:
-            if first.training.start_from is not None:
-                start_from(model, Path(first.training.start_from))
         self._weights = {
             name: torch.stack([dict(model.named_parameters())[name].detach() for model in models])
             for name, _ in models[0].named_parameters()

@@ -14,6 +14,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from training.batches import TrainingBatches
+from training.compiling import CompiledFunction
 from training.config import RunConfig
 from training.data import Dataset
 from training.errors import ConfigError
@@ -70,7 +71,7 @@ class StepProgram:
         self.draws, self.terms = probe(model, self._objective, batches)
         self.window = torch.zeros(1 + len(self.terms), dtype=torch.float64, device=device)
         self._count, self._sums = self.window[:1], self.window[1:]
-        self._compiled_loss = torch.compile(self._loss_of_noise, dynamic=False) if settings.compile else None
+        self._compiled_loss = CompiledFunction(self._loss_of_noise) if settings.compile else None
 
     @property
     def generators(self) -> tuple[torch.Generator, ...]:

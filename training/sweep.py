@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from training import runs
+from training import checkpoint, runs
 from training.bookkeeping import RunBook
 from training.config import RunConfig
 from training.data import Dataset
@@ -131,6 +131,12 @@ def train_together(
         RunBook(run.config, folder, run, validation=validation, device=device)
         for run, folder in zip(program.members, folders, strict=True)
     ]
+    # From here on a run that has checkpoints needs nothing of the other.
+    if settings.start_from is not None:
+        for book, run in zip(books, program.members, strict=True):
+            if not checkpoint.checkpoints(book.folder):
+                runs.start_from(run.model, Path(settings.start_from))
+                book.save()
     for book in books:
         book.resume()
     step = max(book.step for book in books)

@@ -19,6 +19,7 @@ from tiny_vae import (
     standard_errors,
     vae,
 )
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -200,30 +201,48 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
-class LargestTensor(TorchDispatchMode):
-    """Sees every tensor that comes into being, and keeps the number of values of the largest."""
+class MemoryInUse(TorchDispatchMode):
+    """Follows every tensor that comes into being until it is freed: the values of the largest, and the most bytes that
+    were alive at once."""
 
     def __init__(self):
         super().__init__()
-        self.num_values = 0
+        self.largest = self.most_bytes = 0
+        self._alive = {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         for tensor in pytree.tree_leaves(result):
             if isinstance(tensor, torch.Tensor):
-                self.num_values = max(self.num_values, tensor.untyped_storage().nbytes() // tensor.element_size())
+                storage = tensor.untyped_storage()
+                self.largest = max(self.largest, storage.nbytes() // tensor.element_size())
+                reference = StorageWeakRef(storage)
+                self._alive[reference.cdata] = (reference, storage.nbytes())
+        self._alive = {key: entry for key, entry in self._alive.items() if not entry[0].expired()}
+        self.most_bytes = max(self.most_bytes, sum(size for _, size in self._alive.values()))
         return result
+
+
+def test_what_is_kept_of_every_chunk_is_seen_as_memory_that_grows():
+    kept, most = [], []
+    for count in (10, 20):
+        with MemoryInUse() as seen:
+            kept = [torch.ones(100) + 1 for _ in range(count)]
+        most.append(seen.most_bytes)
+    assert most[1] >= 2 * len(kept) * 100
+    assert most[1] >= 1.8 * most[0]
 
 
 @pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
 def test_memory_does_not_grow_with_the_number_of_importance_samples(latent):
     model, inputs = vae(latent), bits(40)
     logits = model.encoder(inputs)
-    largest = {}
+    seen = {}
     for num_samples in (64, 640, 6_400):
-        with LargestTensor() as seen:
+        with MemoryInUse() as seen[num_samples]:
             importance_weighted(model, inputs, logits, num_samples=[num_samples], **sampling(chunk_size=64))
-        largest[num_samples] = seen.num_values
-    assert largest[6_400] == largest[640] == largest[64]
+    assert seen[6_400].largest == seen[640].largest == seen[64].largest
+    # From the second chunk on the one before may still be there; more there may never be, however many come.
+    assert seen[6_400].most_bytes == seen[640].most_bytes
     # What a chunk of 64 codes needs and no more: hidden units, outputs or one-hot codes.
-    assert largest[6_400] <= 64 * max(NUM_VALUES, math.prod(latent.shape), 5) * 2
+    assert seen[6_400].largest <= 64 * max(NUM_VALUES, math.prod(latent.shape), 5) * 2

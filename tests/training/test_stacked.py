@@ -1,13 +1,17 @@
 import dataclasses
+import shutil
 import threading
 
+import numpy as np
 import pytest
 import torch
-from tiny_runs import BITS, CATEGORIES, CPU, MLP, digits, newest, tiny_config
+from tiny_runs import BITS, CATEGORIES, CPU, MLP, assert_identical, digits, newest, tiny_config, train
 
-from training import config, sweep
+from models.repository import Repository
+from training import checkpoint, commands, config, runs, sweep
 from training.errors import NotStackable
 from training.estimators import fitting_estimators
+from training.exported import ExportedModel
 from training.runlog import read_metrics
 from training.runs import build_model
 from training.stacked import StackedProgram
@@ -157,6 +161,46 @@ class TestTrainingTogether:
         torch.testing.assert_close(
             newest(good).model["decoder.bias"], newest(tmp_path / "lonely" / lonely[0].name).model["decoder.bias"]
         )
+
+    def test_runs_that_start_from_another_begin_with_its_weights_and_need_nothing_of_it_from_then_on(self, tmp_path):
+        runs.create(tmp_path / "first", tiny_config())
+        train(tiny_config(), tmp_path / "first")
+        weights = newest(tmp_path / "first").model
+        configs = grid(seeds=(3, 4), rates=RATES, num_threads=1, start_from=str(tmp_path / "first"))
+        assert self.run(configs, tmp_path / "whole")
+        folders = sweep.create(tmp_path / "alone", configs)
+        assert sweep.train_in_turn(configs, folders, digits(), device=CPU, stop=Never())
+        assert not self.run(configs, tmp_path / "pieces", stop=After(4))
+        shutil.rmtree(tmp_path / "first")
+        assert self.run(configs, tmp_path / "pieces")
+        for run in configs:
+            whole, alone, pieces = (tmp_path / name / run.name for name in ("whole", "alone", "pieces"))
+            first, *_ = checkpoint.checkpoints(whole)
+            assert checkpoint.step_of(first) == 0
+            assert_identical(dict(checkpoint.load(first, device=CPU).model), dict(weights))
+            assert read_metrics(whole) == read_metrics(pieces)
+            for mine, theirs in zip(read_metrics(whole), read_metrics(alone), strict=True):
+                assert mine == pytest.approx(theirs, rel=2e-4)
+
+    def test_a_run_can_be_reported_on_and_exported_like_one_that_was_trained_alone(self, tmp_path):
+        configs = grid(seeds=(3, 4), rates=(1e-3,), num_threads=1)
+        assert self.run(configs, tmp_path / "runs")
+        repository = Repository(tmp_path / "models")
+        for run in configs:
+            folder = tmp_path / "runs" / run.name
+            stored = commands.export_run(folder, repository, None, None)
+            manifest = stored.manifest
+            assert manifest.name == run.name
+            assert manifest.training.config == config.to_dict(run)
+            page = commands.report_run(folder, "test", "cpu").read_text()
+            assert run.name in page
+            # Each export holds the weights of its own run: what it makes of rows is what the checkpoint makes of them.
+            model = build_model(run, digits())
+            model.load_state_dict(newest(folder).model)
+            rows = digits().evaluation_inputs("test")[:16]
+            with torch.no_grad():
+                expected = model.encoder(torch.from_numpy(rows)).numpy()
+            np.testing.assert_allclose(ExportedModel(stored.graphs).encode(rows).logits, expected, atol=1e-4)
 
 
 class Never(threading.Event):

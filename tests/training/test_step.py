@@ -1,5 +1,7 @@
 import copy
 import dataclasses
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 import torch
 from tiny_runs import BITS, CATEGORIES, CPU, assert_same_run, digits, newest, tiny_config, train
 
-from training import config
+from training import checkpoint, config
 from training.batches import TrainingBatches
 from training.estimators import fitting_estimators
 from training.objectives import build_objective
@@ -175,15 +177,46 @@ class TestLowerPrecision:
         assert_same_run(tmp_path / "whole", tmp_path / "pieces")
 
 
+def fit_apart(*arguments, **environment):
+    """`fit` in a process of its own: the checks of shapes that wrap every function here cannot be compiled."""
+    command = [sys.executable, "-m", "training", "fit", *arguments, "--device", "cpu"]
+    return subprocess.run(
+        command, cwd=ROOT, check=True, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_compiled_step_gives_the_numbers_of_the_plain_one_up_to_rounding(tmp_path):
-    # In a process of its own: the checks of shapes that wrap every function here cannot be compiled.
+def test_a_compiled_step_gives_the_numbers_of_the_plain_one_up_to_rounding_and_continues_bit_for_bit(tmp_path):
+    run = settings(num_threads=1, milestones=[13])
+    train(run, tmp_path / "plain")
+    compiled = dataclasses.replace(run, training=dataclasses.replace(run.training, compile=True))
+    (tmp_path / "config.toml").write_text(config.to_toml(compiled))
+    fit_apart("--config", tmp_path / "config.toml", "--run", tmp_path / "compiled")
+    for name, expected in newest(tmp_path / "plain").model.items():
+        torch.testing.assert_close(newest(tmp_path / "compiled").model[name], expected, rtol=1e-3, atol=1e-4)
+    # As if it had died after the checkpoint of step 13.
+    shutil.copytree(tmp_path / "compiled", tmp_path / "pieces")
+    for path in checkpoint.checkpoints(tmp_path / "pieces"):
+        if checkpoint.step_of(path) > 13:
+            path.unlink()
+    assert newest(tmp_path / "pieces").step == 13
+    fit_apart("--resume", "--run", tmp_path / "pieces")
+    assert_same_run(tmp_path / "compiled", tmp_path / "pieces")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_without_a_cpp_compiler_a_run_goes_on_uncompiled_to_the_plain_numbers_and_says_so(tmp_path):
     run = settings(num_threads=1)
     train(run, tmp_path / "plain")
     compiled = dataclasses.replace(run, training=dataclasses.replace(run.training, compile=True))
     (tmp_path / "config.toml").write_text(config.to_toml(compiled))
-    fit = ["-m", "training", "fit", "--config", tmp_path / "config.toml", "--run", tmp_path / "compiled"]
-    subprocess.run([sys.executable, *fit, "--device", "cpu"], cwd=ROOT, check=True, capture_output=True, text=True)
+    ended = fit_apart(
+        *("--config", tmp_path / "config.toml", "--run", tmp_path / "run"),
+        CXX=str(tmp_path / "no-compiler"),
+        TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"),
+    )
+    assert ended.stderr.count("steps are not compiled (") == 1
     for name, expected in newest(tmp_path / "plain").model.items():
-        torch.testing.assert_close(newest(tmp_path / "compiled").model[name], expected, rtol=1e-3, atol=1e-4)
+        assert torch.equal(newest(tmp_path / "run").model[name], expected), name
