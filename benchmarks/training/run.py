@@ -42,7 +42,7 @@ NUM_SEEDS_AT_ONCE = 16
 MAX_TIME_AT_ONCE = 2.0
 QUALITY_SEEDS = 5
 _HOPELESS = 8.0
-"""Two threads on two cores that others use can be that many times slower than one."""
+"""Two threads on two CPU cores that others use can be that many times slower than one: then a few blocks will do."""
 
 
 class Budget:
@@ -55,6 +55,8 @@ class Budget:
         self.quality_steps = 5 if smoke else (500 if quick else 2_000) if on_cpu else 10_000
         self.quality_seeds = 2 if smoke else QUALITY_SEEDS
         self.warm_up = 4 if smoke else max(10, self.block // 2)
+        self.is_smoke = smoke
+        self.patience = _HOPELESS if on_cpu else math.inf
         self._compiles = not (smoke or quick)
         self.floor_size = 256 if smoke else (2_048 if on_cpu else 8_192)
         self.floor_bytes = 1 << (20 if smoke else 28)
@@ -101,7 +103,7 @@ def main() -> int:
     for workload in (LINEAR, CATEGORICAL):
         result["workloads"][workload.name] = timings(workload, dataset, device, budget, peaks)
         write(options.out, result)
-    if options.device == "cuda":
+    if options.device == "cuda" or options.smoke:
         result["seeds_at_once"] = seeds_at_once(dataset, device, budget)
         write(options.out, result)
     result["quality"] = quality(dataset, device, budget)
@@ -113,40 +115,62 @@ def main() -> int:
 
 
 def field(workload: Workload, dataset: Dataset, device: torch.device, budget: Budget) -> dict[str, contestants.Block]:
-    """Everybody who is timed, by name; the plain loops first."""
-    blocks: dict[str, contestants.Block | None] = {}
+    """Everybody who is timed, by name, the plain loops first; in a smoke run those of a GPU run on the CPU too."""
+    blocks = {}
     if device.type == "cpu":
-        num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        for count in sorted({1, num_cores}):
-            for images in (True, False):
-                blocks[f"plain loop from {'images' if images else 'tensors'}, {threads(count)}"] = contestants.plain(
-                    workload, dataset, device, num_threads=count, from_images=images
-                )
-        for count in sorted({1, num_cores}):
-            blocks[f"training, {threads(count)}"] = contestants.fast(workload, dataset, device, num_threads=count)
-        for count in sorted({1, num_cores}):
-            blocks[f"training, bfloat16, {threads(count)}"] = contestants.fast(
-                workload, dataset, device, num_threads=count, precision="bfloat16"
+        blocks |= field_of_a_cpu(workload, dataset, device, budget)
+    if device.type == "cuda" or budget.is_smoke:
+        blocks |= field_of_a_gpu(workload, dataset, device, budget)
+    return blocks
+
+
+def field_of_a_cpu(
+    workload: Workload, dataset: Dataset, device: torch.device, budget: Budget
+) -> dict[str, contestants.Block]:
+    blocks: dict[str, contestants.Block | None] = {}
+    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    counts = sorted({1, num_cores})
+    for count in counts:
+        for images in (True, False):
+            blocks[f"plain loop from {'images' if images else 'tensors'}, {threads(count)}"] = contestants.plain(
+                workload, dataset, device, num_threads=count, from_images=images
             )
-        # Each compilation takes half a minute.
-        for count, precision in budget.compiled(workload, num_cores):
-            blocks[f"training, compiled, {precision}, {threads(count)}"] = contestants.fast(
-                workload, dataset, device, num_threads=count, compile=True, precision=precision
-            )
-        blocks["JAX, scan, its own threads"] = contestants.jax(workload, dataset, block_size=budget.block)
-    else:
-        for count in (0, 2):
-            blocks[f"plain loop, {count} loader processes"] = contestants.plain(
-                workload, dataset, device, num_threads=1, num_workers=count
-            )
-        blocks["training, eager"] = contestants.fast(workload, dataset, device, record=False)
-        blocks["training, recorded"] = contestants.fast(workload, dataset, device)
-        blocks["training, recorded, bfloat16"] = contestants.fast(workload, dataset, device, precision="bfloat16")
-        for _, precision in budget.compiled(workload, 1):
-            blocks[f"training, recorded, compiled, {precision}"] = contestants.fast(
-                workload, dataset, device, compile=True, precision=precision
-            )
+    for count in counts:
+        blocks[f"training, {threads(count)}"] = contestants.fast(workload, dataset, device, num_threads=count)
+    for count in counts:
+        blocks[f"training, bfloat16, {threads(count)}"] = contestants.fast(
+            workload, dataset, device, num_threads=count, precision="bfloat16"
+        )
+    # Each compilation takes half a minute.
+    for count, precision in budget.compiled(workload, num_cores):
+        blocks[f"training, compiled, {precision}, {threads(count)}"] = contestants.fast(
+            workload, dataset, device, num_threads=count, compile=True, precision=precision
+        )
+    blocks["JAX, scan, its own threads"] = contestants.jax(workload, dataset, block_size=budget.block)
     return {name: block for name, block in blocks.items() if block is not None}
+
+
+def field_of_a_gpu(
+    workload: Workload, dataset: Dataset, device: torch.device, budget: Budget
+) -> dict[str, contestants.Block]:
+    blocks = {
+        # One process and pinned memory, as in pytorch/examples:vae/main.py.
+        "plain loop from images, 1 loader process": contestants.plain(
+            workload, dataset, device, num_threads=1, num_workers=1, from_images=True
+        )
+    }
+    for count in (0, 2):
+        blocks[f"plain loop from tensors, {count} loader processes"] = contestants.plain(
+            workload, dataset, device, num_threads=1, num_workers=count
+        )
+    blocks["training, eager"] = contestants.fast(workload, dataset, device, record=False)
+    blocks["training, recorded"] = contestants.fast(workload, dataset, device)
+    blocks["training, recorded, bfloat16"] = contestants.fast(workload, dataset, device, precision="bfloat16")
+    for _, precision in budget.compiled(workload, 1):
+        blocks[f"training, recorded, compiled, {precision}"] = contestants.fast(
+            workload, dataset, device, compile=True, precision=precision
+        )
+    return blocks
 
 
 def timings(
@@ -171,7 +195,7 @@ def timings(
 
 
 def in_turns(blocks: dict[str, contestants.Block], device: torch.device, budget: Budget) -> dict[str, list[float]]:
-    """Microseconds a step of each, block by block; of one that is several times slower than another, few blocks."""
+    """Microseconds a step of each, block by block; on a CPU few blocks of one that is several times slower."""
     for block in blocks.values():
         # Compilation, recording, memory.
         block(budget.warm_up)
@@ -179,7 +203,7 @@ def in_turns(blocks: dict[str, contestants.Block], device: torch.device, budget:
     for _ in range(budget.repetitions):
         fastest = min((min(values) for values in samples.values() if values), default=math.inf)
         for name, block in blocks.items():
-            if samples[name] and min(samples[name]) > _HOPELESS * fastest:
+            if samples[name] and min(samples[name]) > budget.patience * fastest:
                 continue
             contestants.wait(device)
             started = time.perf_counter()
@@ -191,7 +215,7 @@ def in_turns(blocks: dict[str, contestants.Block], device: torch.device, budget:
 
 def seeds_at_once(dataset: Dataset, device: torch.device, budget: Budget) -> dict[str, Any]:
     """A step of 16 runs together against a step of one."""
-    blocks = {
+    blocks: dict[str, contestants.Block] = {
         "one": FastRun(LINEAR, dataset, device).block,
         "many": FastRun(LINEAR, dataset, device, num_runs=NUM_SEEDS_AT_ONCE).block,
     }
@@ -246,20 +270,26 @@ def tables(result: dict[str, Any], device: str) -> str:
     """Markdown."""
     lines = [f"{result['machine']}; {result['date']}; {result['rows']}; medians of {result['repetitions']} blocks", ""]
     for name, timed in result["workloads"].items():
-        plain = min(
-            row["median_us"] for contestant, row in timed["contestants"].items() if contestant.startswith("plain")
-        )
+        plain = {
+            rows: min(
+                row["median_us"]
+                for contestant, row in timed["contestants"].items()
+                if contestant.startswith(f"plain loop from {rows}")
+            )
+            for rows in ("images", "tensors")
+        }
         bar = BARS.get((device, name))
         lines += [
             f"{timed['title']}, batch {result['batch_size']}; floor {timed['floor_us']:.0f} us a step"
             + (f"; asked for: {bar:g} times the plain loop" if bar else ""),
             "",
-            "| contestant | us a step | quartiles | times the faster plain loop |",
-            "| --- | --- | --- | --- |",
+            "| contestant | us a step | quartiles | times the plain loop from images | from tensors |",
+            "| --- | --- | --- | --- | --- |",
         ]
         lines += [
             f"| {contestant} | {row['median_us']:,.0f} | {row['lower_quartile_us']:,.0f} to "
-            f"{row['upper_quartile_us']:,.0f} | {plain / row['median_us']:.2f} |"
+            f"{row['upper_quartile_us']:,.0f} | {plain['images'] / row['median_us']:.2f} | "
+            f"{plain['tensors'] / row['median_us']:.2f} |"
             for contestant, row in timed["contestants"].items()
         ]
         lines.append("")
