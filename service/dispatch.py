@@ -42,6 +42,9 @@ _MAX_RUN_SECONDS = 0.05
 _ENOUGH_ROWS = 16
 """From here on a row costs hardly less in a longer run, on the CPU."""
 
+_TURN_SECONDS = 0.001
+"""What the event loop may be held for even where all runs are made in a thread."""
+
 _LEAST_SECONDS_PER_ROW = 1e-8
 _CHECKED_SECONDS_PER_BYTE = 1e-9
 
@@ -191,13 +194,24 @@ class Dispatcher:
     async def _found(self, engine: Engine, operation: Operation, deadline: float | None) -> Arrays:
         """What the operation finds, from runs that it shares with others."""
         desk = self._desks.get(id(engine)) or self._open(engine)
-        max_rows, run = desk.max_rows, desk.runs(deadline)
+        max_rows, run = self._rows_of_a_part(desk.max_rows, operation), desk.runs(deadline)
         with self._backlog.admitted(operation.num_rows * operation.num_samples):
             if operation.num_rows * operation.num_samples <= max_rows:
                 return await operation.arrays(run, max_rows)
             found = [await part.arrays(run, max_rows) for part in in_parts(operation, max_rows)]
             size_bytes = sum(array.nbytes for part in found for array in part.values())
             return await self.run(partial(joined, found), size_bytes * _CHECKED_SECONDS_PER_BYTE)
+
+    def _rows_of_a_part(self, max_rows: int, operation: Operation) -> int:
+        """So few that what is done between runs, on the event loop, takes no longer than a run there may.
+
+        That is drawing noise above all. It matters where runs have hundreds of rows, on a GPU.
+        """
+        num_rows = operation.num_rows * operation.num_samples
+        if num_rows <= _ENOUGH_ROWS:
+            return max_rows
+        seconds = max(self._limits.max_inline_seconds, _TURN_SECONDS)
+        return min(max_rows, max(_ENOUGH_ROWS, int(seconds * num_rows / operation.seconds_beside_runs)))
 
     def _open(self, engine: Engine) -> "_Desk":
         """Batchers of an engine's graphs. They are gone with the engine, which they do not keep."""

@@ -15,7 +15,19 @@ one more line in the table of `media_types`.
 """
 
 from service.wire.json_bodies import parse_codes, parse_json, parse_numbers
-from service.wire.media_types import JPEG, JSON, NPY, OCTET_STREAM, PNG, READABLE, WRITABLE, Body, reader_of, writer_for
+from service.wire.media_types import (
+    JPEG,
+    JSON,
+    NPY,
+    OCTET_STREAM,
+    PNG,
+    READABLE,
+    READERS,
+    WRITABLE,
+    Body,
+    reader_of,
+    writer_for,
+)
 from service.wire.parameters import parse_request
 from service.wire.receiving import read_body
 from service.wire.replies import Reply, format_codes, headers_of, to_json
@@ -27,6 +39,7 @@ __all__ = [
     "OCTET_STREAM",
     "PNG",
     "READABLE",
+    "READERS",
     "WRITABLE",
     "Body",
     "Reply",

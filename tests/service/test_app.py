@@ -11,10 +11,12 @@ import httpx
 import pytest
 from tiny_models import TINY_BINARY
 
+from models.manifest import Role
 from models.repository import Repository
 from service.app import create_app
+from service.batching import Ran
 from service.catalog import Catalog
-from service.dispatch import Dispatcher, DispatchLimits
+from service.dispatch import Dispatcher, DispatchLimits, Nobody
 from service.engine import Engine
 from service.operations import Encode
 from service.sessions import Cost
@@ -157,3 +159,30 @@ def test_the_error_of_long_work_reaches_who_asked_for_it() -> None:
             await Dispatcher(limits(0.0)).run(fail, 1.0)
 
     anyio.run(run)
+
+
+def test_the_noise_of_many_rows_is_drawn_in_parts_between_which_others_are_served(
+    tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.operations._SECONDS_PER_NOISE", 1e-3)
+    engine = Engine.load(Repository(tiny_repository).read("tiny-binary"), max_rows_per_run=1024)
+    engine.__dict__["costs"] = {role: Cost(0.0, 1e-7) for role in ("encoder", "sampler", "decoder")}
+    sizes: list[int] = []
+
+    class Sizes(Nobody):
+        def ran(self, engine: Engine, role: Role, ran: Ran) -> None:
+            sizes.append(ran.num_rows)
+
+    dispatcher = Dispatcher(DispatchLimits(0.0, 1000, 0.001), Sizes())
+    inputs = TINY_BINARY.inputs(200)
+
+    async def codes(temperature: float) -> Any:
+        sizes.clear()
+        encoding = await dispatcher.encode(engine, inputs, temperature=temperature, seed=7)
+        assert encoding.codes is not None
+        assert (encoding.codes == engine.encode(inputs, temperature=temperature, seed=7).codes).all()
+
+    anyio.run(codes, 1.0)
+    assert max(sizes) == 16
+    anyio.run(codes, 0.0)
+    assert sizes == [200]
