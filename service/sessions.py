@@ -58,7 +58,7 @@ class GraphSession:
         """
         refuse_unsafe(content)
         options = options or DeviceOptions()
-        wanted = providers.wanted(device, options, signature.inputs, max_rows)
+        wanted = providers.wanted(device, options, signature.inputs, bucket(max_rows))
         self._session = _open(content, device, wanted, num_threads)
         self._signature = signature
         _compare("input", signature.inputs, self._session.get_inputs())
@@ -104,7 +104,7 @@ class GraphSession:
     def warm(self, max_rows: int) -> None:
         """Run once with every number of rows that padding leaves: no request waits for what a first run plans."""
         num_rows = 1
-        while self._pads_rows and num_rows <= max_rows:
+        while self._pads_rows and num_rows <= bucket(max_rows):
             self._seconds(num_rows)
             num_rows *= 2
 
