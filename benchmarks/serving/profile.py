@@ -5,8 +5,8 @@
 wrk asks one worker for W1 (one row as JSON, 32 connections), W2 (64 rows as JSON, 8 connections) and W3 (64 rows as raw
 float32, 8 connections; the tutorial has none) while py-spy notes the stacks of the threads that run, many times a
 second; those that only wait for work are left out. A sample belongs to what its innermost known frame is part of;
-compiled code counts for the line that called it. Microseconds are that share of the processor time of a request. Needs
-wrk, and the right to look into other processes.
+compiled code counts for the line that called it. Microseconds are that share of the processor time of a request, which
+is measured before while nobody looks. Needs wrk, and the right to look into other processes.
 """
 
 import argparse
@@ -53,7 +53,7 @@ PARTS = {
 OWN_CODE = "the server's own function"
 WAITING = ("Condition.wait (", "_worker (", "wait (")
 """Innermost frames of threads that have nothing to do."""
-_RATE = 400
+_RATE = 200
 _WORKS = ("w1-32", "w2", "w3")
 _SERVERS = ("tutorial", "ours")
 
@@ -83,15 +83,16 @@ def main() -> None:
 def profiled(peer: Peer, server: Running, work: Workload, seconds: int) -> dict[str, Any]:
     """Processor time of a request in all, by part, and of the lines that take most."""
     url = server.url(peer, work.operation)
-    wrk.load(url, work, 2)
+    wrk.load(url, work, 1)
+    spent = server.cpu_seconds()
+    measured = wrk.load(url, work, seconds)
+    per_request = (server.cpu_seconds() - spent) / max(1, measured["requests"]) * 1e6
     worker = max(server.processes(), key=_ticks)
     with tempfile.TemporaryDirectory() as folder:
         stacks = Path(folder, "stacks")
         spying = threading.Thread(target=_spy, args=(worker, seconds, stacks))
         spying.start()
-        spent = server.cpu_seconds()
-        measured = wrk.load(url, work, seconds + 1)
-        spent = server.cpu_seconds() - spent
+        wrk.load(url, work, seconds + 1)
         spying.join()
         samples = [line.rpartition(" ") for line in stacks.read_text().splitlines()]
     parts, lines, total = Counter[str](), Counter[str](), 0
@@ -102,7 +103,6 @@ def profiled(peer: Peer, server: Running, work: Workload, seconds: int) -> dict[
         total += int(count)
         parts[_part(frames)] += int(count)
         lines[_line(frames[-1])] += int(count)
-    per_request = spent / max(1, measured["requests"]) * 1e6
     return {
         "cpu_us_per_request": round(per_request, 1),
         "requests_per_second": round(measured["requests_per_second"]),
@@ -114,7 +114,8 @@ def profiled(peer: Peer, server: Running, work: Workload, seconds: int) -> dict[
 
 def _spy(pid: int, seconds: int, stacks: Path) -> None:
     command = ["py-spy", "record", "--pid", str(pid), "--duration", str(seconds), "--rate", str(_RATE)]
-    command += ["--format", "raw", "--full-filenames", "--output", str(stacks)]
+    # Without this the process is stopped for every look at its threads, of which the tutorial's has 40.
+    command += ["--nonblocking", "--format", "raw", "--full-filenames", "--output", str(stacks)]
     subprocess.run(command, check=True, capture_output=True)
 
 
