@@ -102,7 +102,7 @@ class Admission:
         self._timeout_seconds = settings.request_timeout_ms / 1000
 
     def admit(self, scope: Scope) -> str | None:
-        """The name of the key that a request came with, None where none was needed; and the request's deadline.
+        """The name of the key that a request came with, None where none was needed; and the deadline of a POST.
 
         Raises Unauthorised, AdministrationRefused, InvalidFields.
         """
@@ -112,7 +112,8 @@ class Admission:
             raise AdministrationRefused("administration is off: the service was started without an admin key")
         if need is not Need.NOTHING:
             name = self._require(scope, administrator=need is Need.ADMIN_KEY)
-        if (timeout := self._timeout(scope)) is not None:
+        # What is read and not computed is answered at once.
+        if scope["method"] == "POST" and (timeout := self._timeout(scope)) is not None:
             scope["state"]["deadline"] = time.monotonic() + timeout
         return name
 

@@ -17,7 +17,7 @@ from pydantic.json_schema import models_json_schema
 
 from models import codes
 from service import schemas
-from service.admission import API_KEY, Admission, Need
+from service.admission import API_KEY, TIMEOUT, Admission, Need
 from service.catalog import Catalog
 from service.engine import Engine
 from service.live_models import LiveModels
@@ -136,6 +136,15 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": _COMPONENTS.format(model=model.__name__)}
 
 
+_TIMEOUT_PARAMETER = {
+    "name": TIMEOUT,
+    "in": "header",
+    "required": False,
+    "description": "After so many milliseconds an answer is of no use: what was not begun by then is not done.",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+}
+
+
 def _document(app: FastAPI, catalog: Catalog, admission: Admission) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes
@@ -147,6 +156,8 @@ def _document(app: FastAPI, catalog: Catalog, admission: Admission) -> dict[str,
         # FastAPI describes the errors of its own validation, which answers nothing here.
         if PROBLEM_JSON not in operation["responses"].get("422", {"content": PROBLEM_JSON})["content"]:
             del operation["responses"]["422"]
+        if str(HTTPStatus.GATEWAY_TIMEOUT.value) in operation["responses"]:
+            operation.setdefault("parameters", []).append(_TIMEOUT_PARAMETER)
         if engine is not None:
             _add_examples(operation, verb, engine)
     _add_security(document, admission)

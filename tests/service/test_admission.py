@@ -130,7 +130,7 @@ def test_settings_do_not_show_keys_when_they_are_printed() -> None:
 
 def head(**headers: str) -> dict[str, Any]:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return {"type": "http", "path": "/v1/models", "headers": raw, "state": {}}
+    return {"type": "http", "method": "POST", "path": "/v1/models/m/encode", "headers": raw, "state": {}}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,10 @@ def test_a_timeout_that_is_none_is_told_so(running_service: ServiceProcess, valu
     reply = httpx.post(f"{running_service.url}{ENCODE}", json=BODY, headers={"X-Request-Timeout-Ms": value})
     assert reply.status_code == 422
     assert reply.json()["field"] == "X-Request-Timeout-Ms"
+    # Nothing of a GET waits for a turn.
+    assert (
+        httpx.get(f"{running_service.url}/v2/health/live", headers={"X-Request-Timeout-Ms": value}).status_code == 200
+    )
 
 
 @pytest.mark.anyio

@@ -34,3 +34,19 @@ def test_every_field_of_a_request_is_in_the_page_of_the_interface(openapi: dict,
     fields = openapi["components"]["schemas"][request_name]["properties"]
     assert fields
     assert {field for field in fields if f"`{field}`" not in REST} == set()
+
+
+def test_the_deadline_that_a_caller_may_set_is_in_the_document_where_it_is_kept(openapi: dict) -> None:
+    with_deadline = {
+        f"{method} {path}"
+        for path, methods in openapi["paths"].items()
+        for method, operation in methods.items()
+        if "X-Request-Timeout-Ms" in [parameter["name"] for parameter in operation.get("parameters", ())]
+    }
+    assert "post /v1/models/{model}/encode" in with_deadline
+    assert with_deadline == {
+        f"{method} {path}"
+        for path, methods in openapi["paths"].items()
+        for method, operation in methods.items()
+        if "504" in operation["responses"]
+    }
