@@ -105,5 +105,6 @@ def test_many_that_take_nothing_hold_no_more_than_is_allowed_and_others_are_answ
             time.sleep(0.1)
         eventually(lambda: counted(service, "reply-not-taken") == 24, 30)
     # Between two looks, half a second, some more come than are kept, and one is being made; all would be 24.
-    assert most - before < MAX_UNSENT_BYTES + 8 * REPLY_BYTES
+    # What is being written, joined and read besides; without the bound it would be all replies.
+    assert most - before < MAX_UNSENT_BYTES + 16 * REPLY_BYTES
     assert service.is_ready()
