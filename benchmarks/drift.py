@@ -3,7 +3,7 @@
     python benchmarks/drift.py [--data-path FOLDER]
 
 Encodes the test split of MNIST with the shipped models, as it is evaluated and changed, and prints the total variation
-distance of each latent's symbols from the manifest's `usage`: mean and largest.
+distance of each latent's symbols from the manifest's `usage`: mean, largest, and what the largest is by chance.
 FOLDER holds the files of MNIST; without it they are downloaded.
 """
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models.manifest import CodeUsage
 from models.repository import Repository
 from service.engine import Engine
+from service.observation.usage import by_chance, training_drift
 from training.data import DataConfig, load
 
 SHIPPED = Path(__file__).parents[1] / "models" / "shipped"
@@ -38,9 +39,9 @@ def distances(engine: Engine, inputs: NDArray[np.float32]) -> NDArray[np.float64
     manifest = engine.manifest
     codes = engine.encode(np.ascontiguousarray(inputs)).codes
     assert codes is not None
-    assert manifest.usage is not None
     shares = CodeUsage.of(codes, manifest.layout, manifest.kind, split="test").by_symbol(manifest.kind)
-    found: NDArray[np.float64] = np.abs(shares - manifest.usage.by_symbol(manifest.kind)).sum(axis=1) / 2
+    found = training_drift(manifest, shares)
+    assert found is not None
     return found
 
 
@@ -60,6 +61,8 @@ def main() -> None:
     for change, rows in inputs.items():
         found = [distances(engine, rows) for engine in engines]
         print(f"| {change} | " + " | ".join(f"{each.mean():.3f}, {each.max():.3f}" for each in found) + " |")
+    chance = [by_chance(engine.manifest, len(grey)) for engine in engines]
+    print("| largest, by chance | " + " | ".join(f", {bound:.3f}" for bound in chance) + " |")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ from models.relaxations import Kind as Kind  # a manifest's word: importers find
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
 _SHARES_TOLERANCE = 1e-3
+MAX_USAGE_SYMBOLS = 1 << 16
+"""Symbols of all latents together; of models with more, the use of codes is not counted."""
 MAX_GRAPH_BYTES = (1 << 31) - 1
 """An ONNX file is one protocol buffer, and those end at 2 GiB."""
 

@@ -42,7 +42,7 @@ _MAX_RUN_SECONDS = 0.05
 _ENOUGH_ROWS = 16
 """From here on a row costs hardly less in a longer run, on the CPU."""
 
-_TURN_SECONDS = 0.001
+_LEAST_HELD_SECONDS = 0.001
 """What the event loop may be held for even where all runs are made in a thread."""
 
 _LEAST_SECONDS_PER_ROW = 1e-8
@@ -210,7 +210,7 @@ class Dispatcher:
         num_rows = operation.num_rows * operation.num_samples
         if num_rows <= _ENOUGH_ROWS:
             return max_rows
-        seconds = max(self._limits.max_inline_seconds, _TURN_SECONDS)
+        seconds = max(self._limits.max_inline_seconds, _LEAST_HELD_SECONDS)
         return min(max_rows, max(_ENOUGH_ROWS, int(seconds * num_rows / operation.seconds_beside_runs)))
 
     def _open(self, engine: Engine) -> "_Desk":

@@ -307,9 +307,5 @@ class _Drawing:
         )
 
 
-def _along_samples(pieces: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
-
-
 def _latent_size(manifest: Manifest) -> int:
     return int(np.prod(manifest.latent_shape))

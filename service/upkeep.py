@@ -56,9 +56,10 @@ class Upkeep:
         refused = {
             (refusal.name, refusal.version, refusal.reason) for refusal in catalog.refusals() if refusal.is_final
         }
-        for name, _ in (key for key in served if self._served.get(key) != served[key]):
-            loads.add((name, "loaded"))
-        for name, _ in (key for key in self._served if key not in served):
+        for key, digest in served.items():
+            if self._served.get(key) != digest:
+                loads.add((key[0], "loaded"))
+        for name, _ in self._served.keys() - served.keys():
             loads.add((name, "unloaded"))
         for name, _, _ in refused - self._refused:
             loads.add((name, "refused"))

@@ -5,7 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
-from models.errors import ModelsError
+from models.errors import ModelsError, cause_of
 from models.repository import Repository
 from training import commands
 from training.errors import ConfigError, TrainingError
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_FAILED
     except OSError as error:
         # A full disk, a folder that may not be written: whatever no part foresaw.
-        print(f"{who}{error.filename or 'reading or writing'}: {error.strerror}", file=sys.stderr)
+        print(f"{who}{error.filename or 'reading or writing'}: {cause_of(error)}", file=sys.stderr)
         return EXIT_FAILED
 
 

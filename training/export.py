@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from models.graphs import signatures
 from models.manifest import (
+    MAX_USAGE_SYMBOLS,
     AutoregressivePrior,
     CodeUsage,
     FactorisedPrior,
@@ -39,8 +40,6 @@ from training.parity import check_parity
 
 logger = logging.getLogger(__name__)
 
-MAX_USAGE_SYMBOLS = 1 << 16
-"""Of all latents together: beyond that the service does not count them either."""
 _USAGE_ROWS = 256
 
 

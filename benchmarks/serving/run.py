@@ -25,9 +25,8 @@ import numpy as np
 import onnxruntime
 import wrk
 from servers import MODEL, PEERS, Peer, Running, running
-from workloads import Oracle, Workload, bulk, workloads
+from workloads import BULK_ROWS, Oracle, Workload, bulk, workloads
 
-_BULK_ROWS = 4096
 _LIBRARIES = ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "orjson", "pysimdjson", "numpy", "mosec")
 
 
@@ -39,7 +38,7 @@ def main() -> None:
     chosen = [peer for peer in PEERS if peer.name in arguments.servers and _can_run(peer)]
     asked = [
         work
-        for work in [*workloads(oracle), bulk(oracle, _BULK_ROWS)]
+        for work in [*workloads(oracle), bulk(oracle, BULK_ROWS)]
         if work.name in (arguments.workloads or [work.name])
     ]
     found: dict[str, Any] = {"measured": {}, "start_seconds": {}, "resident_mb": {}}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from servers import PEERS
+from workloads import BULK_ROWS
 
 _TITLES = {peer.name: peer.title for peer in PEERS}
 
@@ -38,17 +39,30 @@ def table(report: dict[str, Any]) -> str:
     lines += ["", "Microseconds of CPU a request, all processes of the server:", ""]
     lines += rows(lambda run: f"{run['cpu_us_per_request']:,.0f}")
     errors = sum(run["errors"] for runs in measured.values() for peer in runs.values() for run in peer)
-    lines += ["", f"Requests that failed: {errors}.", ""]
-    if "ours" in measured.get("bulk", {}):
-        rate = best(measured["bulk"]["ours"])["requests_per_second"] * 4096
-        bare = max(report["onnxruntime_rows_per_second"].values())
+    lines += ["", f"Requests that failed: {errors}.", "", "Requests a second, as a ratio to each other server's:", ""]
+    lines += ["| server | " + " | ".join(works) + " |", "| --- |" + " --- |" * len(works)]
+    for name in names:
+        ratios = [_ratio(measured[work], name) for work in works]
+        if name != "ours" and any(ratios):
+            lines.append(f"| {_TITLES[name]} | {' | '.join(ratios)} |")
+    lines.append("")
+    bare = max(report["onnxruntime_rows_per_second"].values())
+    for run in measured.get("bulk", {}).get("ours", ()):
+        rate = run["requests_per_second"] * BULK_ROWS
         share = f"{rate / bare:.0%} of ONNX Runtime's {bare:,.0f} in one thread"
-        lines.append(f"Large binary batches: {rate:,.0f} rows/s, {share}.")
+        lines.append(f"Large binary batches, {run['workers']} workers: {rate:,.0f} rows/s, {share}.")
     for key, sizes in report["resident_mb"].items():
         lines.append(f"{key}: started in {min(report['start_seconds'][key]):.2f} s; resident MB: {sizes[-1]}")
     for point in report.get("memory", ()):
         lines.append(f"after {point['requests']:,} requests: {point['resident_mb']} MB")
     return "\n".join(lines)
+
+
+def _ratio(runs: dict[str, list[dict[str, Any]]], peer: str) -> str:
+    """Of ours to that of a peer; empty where one of them was not asked."""
+    if "ours" not in runs or peer not in runs:
+        return ""
+    return f"{best(runs['ours'])['requests_per_second'] / best(runs[peer])['requests_per_second']:.2f}"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+BULK_ROWS = 4096
+"""Of a large body."""
+
 JSON, NPY, RAW = "application/json", "application/x-npy", "application/octet-stream"
 
 

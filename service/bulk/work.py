@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from models.codefile import CodeFile, CodeFileWriter, Provenance
 from models.errors import CodeFileError
 from models.repository import StoredModel
-from service import golden, images
+from service import images
 from service.bulk.destination import Destination
 from service.bulk.jobs import Job, Receipt, part_name, receipt_name
 from service.bulk.rows import BadRows, ReadImage, RowReader, row_groups
 from service.bulk.sources import Part, Source, filesystem_of, first_line, relative
 from service.engine import Engine
 from service.errors import InvalidFields
-from service.settings import Device
+from service.loading import opened
+from service.settings import Device, Settings
 
 ROWS_PER_RUN = 1024
 """Rows in one run of a graph: enough for the matrix products, and what they leave behind stays in the cache."""
@@ -75,8 +76,7 @@ class PartWorker:
     def __init__(self, given: Assignment) -> None:
         """Raises GraphRefused, DeviceUnavailable, or GoldenMismatch where this host would make other codes."""
         self._destination = Destination(given.destination)
-        engine = Engine.load(given.stored, device=given.device, max_rows_per_run=ROWS_PER_RUN)
-        golden.check(engine)
+        engine = opened(given.stored, Settings(device=given.device, max_batch_rows=ROWS_PER_RUN))
         self._operation: Operation = (
             Encode(given.job, given.source, engine) if given.job.operation == "encode" else Decode(given.source, engine)
         )

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import Manifest
+from models.manifest import MAX_USAGE_SYMBOLS, Manifest
 from service.engine import Engine
 from service.golden import TOLERANCE
 from service.observation.arena import Arena, Region
@@ -50,8 +50,6 @@ _HEAD = 5
 that were drawn at a temperature above 0.
 """
 _MAX_PENDING_ROWS = 1024
-_MAX_COUNTERS = 1 << 16
-"""Symbols of all latents together; of models with more, codes are not counted."""
 _MARGIN_ROWS = 16
 
 ENTROPY = Family(
@@ -162,7 +160,7 @@ class Counts:
 
     def usage(self, manifest: Manifest) -> Usage | None:
         """What all workers counted; None where the codes of this model are not counted."""
-        if _num_counters(manifest) > _MAX_COUNTERS:
+        if _num_counters(manifest) > MAX_USAGE_SYMBOLS:
             return None
         width = _HEAD + _num_counters(manifest)
         total, before = np.zeros(width), np.zeros(width)
@@ -178,7 +176,7 @@ class Counts:
 
     def _open(self, manifest: Manifest) -> NDArray[np.float64] | None:
         """The table of this worker: a row for each segment, and a last one for all that ever came."""
-        if _num_counters(manifest) > _MAX_COUNTERS:
+        if _num_counters(manifest) > MAX_USAGE_SYMBOLS:
             return None
         width = _HEAD + _num_counters(manifest)
         block = self._region.block(_key(manifest), (_SEGMENTS + 1) * width)
@@ -259,20 +257,24 @@ def _usage(manifest: Manifest, total: Sequence[float] | NDArray[np.float64], eve
         drift=drift if num_rows else np.zeros(len(drift)),
         near_tie_ratio=float(total[3] / total[2]) if total[2] else None,
         sampled_ratio=float(total[4] / max(1, num_rows)),
-        training_drift=_training_drift(manifest, shares) if num_rows else None,
-        by_chance=_by_chance(manifest, num_rows) if num_rows else None,
+        training_drift=training_drift(manifest, shares) if num_rows else None,
+        by_chance=by_chance(manifest, num_rows) if num_rows else None,
     )
 
 
-def _training_drift(manifest: Manifest, shares: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def training_drift(manifest: Manifest, shares: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Total variation distance of shares [N, K] from those of the manifest, [N]; None where it has none."""
     if manifest.usage is None:
         return None
     drift: NDArray[np.float64] = np.abs(shares - manifest.usage.by_symbol(manifest.kind)).sum(axis=1) / 2
     return drift
 
 
-def _by_chance(manifest: Manifest, num_rows: int) -> float | None:
-    """The window and the manifest's shares each have a bound of their own, and half of CHANCE."""
+def by_chance(manifest: Manifest, num_rows: int) -> float | None:
+    """What the largest of the distances of so many rows passes without a cause with a probability of CHANCE at most.
+
+    The window and the manifest's shares each have a bound of their own, and half of CHANCE.
+    """
     if manifest.usage is None:
         return None
     surplus = math.log(2 * manifest.num_latents / CHANCE)

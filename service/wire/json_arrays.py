@@ -59,9 +59,7 @@ _kept = _Kept()
 def _read(parser: simdjson.Parser, content: bytes, fields: Mapping[str, ArrayField]) -> dict[str, Any] | None:
     try:
         document = parser.parse(content)
-        if type(document) is not simdjson.Object:
-            return None
-        if len(document) > _MAX_NAMES:
+        if type(document) is not simdjson.Object or len(document) > _MAX_NAMES:
             return None
         names = list(document)
         if len(set(names)) < len(names) or fields.keys().isdisjoint(names):
