@@ -32,6 +32,7 @@ from service.errors import StartRefused
 from service.observation.arena import Arena
 from service.process.board import Board
 from service.process.control import MAX_LINE_BYTES
+from service.process.listeners import begin_no_more
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _YOUNG_SECONDS = 10.0
@@ -257,9 +258,10 @@ class Supervisor:
             self._retire(worker, delay)
 
     def _close_listeners(self) -> None:
-        """From here on the kernel refuses; workers close theirs a moment later, when they accepted what came before."""
+        """From here on no connection begins; workers close theirs a moment later, with what came before accepted."""
         self._close_listeners_at = None
-        for listener in self._listeners:
+        for listener in set(self._listeners):
+            begin_no_more(listener)
             listener.close()
 
     def _kill_all(self) -> None:
