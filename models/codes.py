@@ -66,8 +66,8 @@ def check(codes: NDArray[np.integer[Any]], layout: CodeLayout) -> Codes:
     if codes.ndim == 0 or codes.shape[-1] != layout.num_latents:
         got = codes.shape[-1] if codes.ndim else "a single number"
         raise CodeError(f"expected codes of {layout.num_latents} values, got {got}")
-    outside = (codes < 0) | (codes >= layout.num_categories)
-    if outside.any():
+    if codes.size and (codes.min() < 0 or codes.max() >= layout.num_categories):
+        outside = (codes < 0) | (codes >= layout.num_categories)
         where = tuple(int(axis) for axis in np.argwhere(outside)[0])
         raise CodeError(
             f"expected values in 0..{layout.num_categories - 1}, got {int(codes[where])} at position {list(where)}"
@@ -79,6 +79,8 @@ def check(codes: NDArray[np.integer[Any]], layout: CodeLayout) -> Codes:
 def pack(codes: NDArray[np.integer[Any]], layout: CodeLayout) -> NDArray[np.uint8]:
     """Codes [..., N] to packed bytes [..., P]. Inverse of `unpack`. Raises CodeError as `check` does."""
     checked = check(codes, layout)
+    if layout.bits_per_latent == 1:
+        return np.packbits(checked, axis=-1)
     bits = (checked[..., None] & _bit_weights(layout)) != 0
     return np.packbits(bits.reshape(*checked.shape[:-1], layout.num_bits), axis=-1)
 

@@ -21,6 +21,14 @@ def write_parquet(path: Path, rows: np.ndarray, *, rows_per_group: int, ids: Seq
     pq.write_table(pa.table(columns), path, row_group_size=rows_per_group)
 
 
+def fixed_bytes(rows: np.ndarray) -> pa.FixedSizeBinaryArray:
+    """Rows [B, ...] of any dtype as a column of the bytes that each is in memory."""
+    content = np.ascontiguousarray(rows)
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(content[0].nbytes), len(content), [None, pa.py_buffer(content)]
+    )
+
+
 def png(pixels: np.ndarray) -> bytes:
     """Pixels [H, W] as the bytes of a PNG file."""
     content = io.BytesIO()

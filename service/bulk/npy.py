@@ -3,6 +3,7 @@
 `numpy.load` wants a local file; an object store wants to be asked for ranges of bytes.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,11 +34,16 @@ def read_layout(file: pa.NativeFile, size: int) -> Layout:
     return Layout(header, offset)
 
 
-def read_rows(file: pa.NativeFile, layout: Layout, start: int, stop: int) -> NDArray[Any]:
-    """Rows `start` to `stop`, [stop - start, *row]. Raises ValueError when the file ends before."""
+def read_rows(file: pa.NativeFile, layout: Layout, start: int, stop: int, rows_at_once: int) -> Iterator[NDArray[Any]]:
+    """Rows `start` to `stop`, [B, *row], at most so many at a time, each of them in the memory of those before.
+
+    Memory that is new costs more than what is read into it. Raises ValueError when the file ends before.
+    """
     header = layout.header
+    memory = np.empty((min(rows_at_once, stop - start), *header.row_shape), header.dtype)
     file.seek(layout.offset + start * header.row_bytes)
-    content = file.read((stop - start) * header.row_bytes)
-    if len(content) != (stop - start) * header.row_bytes:
-        raise ValueError(f"the file ends before row {stop}")
-    return np.frombuffer(content, header.dtype).reshape(stop - start, *header.row_shape)
+    for at in range(start, stop, rows_at_once):
+        rows = memory[: stop - at]
+        if file.readinto(rows.reshape(-1).view(np.uint8)) != rows.nbytes:
+            raise ValueError(f"the file ends before row {at + len(rows)}")
+        yield rows

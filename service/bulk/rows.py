@@ -1,39 +1,35 @@
 """The rows of a part, a batch at a time: what can be encoded as one array, and what cannot with its position and cause.
 
-Nothing here holds more than a batch and one Parquet row group. Positions are those in the file, from 0.
+Nothing here holds more than a batch, one Parquet row group, and what is fetched of an array at once. Positions are
+those in the file, from 0.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.manifest import InputSpec
+from service import row_bytes
 from service.bulk import npy
 from service.bulk.sources import Part, Slice, Source, first_line, relative
+from service.datasets import columns
 
-ROWS_PER_BATCH = 4096
+ROWS_PER_BATCH = 1024
 ID = "id"
 """A column of strings of this name in a Parquet source names its rows."""
+_FETCHED_BYTES = 16 << 20
+"""Of an array that does not lie on this machine: every read is a round trip."""
 
 ReadImage = Callable[[bytes], NDArray[np.float32]]
 """The content of an image file to the row [D] that the model takes; raises ValueError saying what is wrong with it."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows [B, D] with their numbers [B] in the source, and B names where they have some."""
-
-    rows: NDArray[Any]
-    numbers: NDArray[np.int64]
-    ids: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -48,18 +44,52 @@ class BadRows:
 
 
 @dataclass(frozen=True)
-class RowReader:
-    """Reads the parts of one source as rows of `row_size` numbers from `minimum` to `maximum`.
+class Labels:
+    """Which rows of a source some rows of one file are: their numbers [B], and B names where they have some."""
 
-    `column` is the one that holds them in Parquet: lists of numbers, or the bytes of image files.
+    file: str
+    numbers: NDArray[np.int64]
+    ids: list[str] | None
+    number_of_file: int
+    """The number of the file's first row, whether it is among these or not."""
+
+    def __getitem__(self, at: slice | list[int]) -> "Labels":
+        ids = None if self.ids is None else np.array(self.ids, object)[at].tolist()
+        return replace(self, numbers=self.numbers[at], ids=ids)
+
+    def bad(self, at: int, cause: str) -> BadRows:
+        """One of them, which cannot be done."""
+        number = int(self.numbers[at])
+        start = number - self.number_of_file
+        return BadRows(self.file, start, start + 1, number, cause)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows [B, D], there until the next batch is read. Whether the model takes their values was not looked at."""
+
+    rows: NDArray[Any]
+    labels: Labels
+
+    def stretches(self) -> Iterator["Batch"]:
+        """In pieces whose numbers follow each other: where bad rows were left out, there are several."""
+        numbers = self.labels.numbers
+        edges = [0, *(np.flatnonzero(np.diff(numbers) != 1) + 1).tolist(), len(numbers)]
+        for start, stop in pairwise(edges):
+            yield Batch(self.rows[start:stop], self.labels[start:stop])
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """Reads the parts of one source as rows of a model's inputs.
+
+    `column` is the one that holds them in Parquet, in any form of `datasets.columns`.
     """
 
     source: Source
     filesystem: pafs.FileSystem
     base: str
-    row_size: int
-    minimum: float
-    maximum: float
+    spec: InputSpec
     column: str
     read_image: ReadImage
 
@@ -86,114 +116,119 @@ class RowReader:
                     yield found
             except (pa.ArrowException, OSError, ValueError) as error:
                 # Whatever is left of the slice cannot be read: the file was cut off, or bits of it have changed.
-                yield self._bad(each.path, each.start + done, each.stop, first + done, first_line(error))
+                start = each.start + done
+                yield BadRows(
+                    relative(each.path, self.base), start, each.stop, number=first + done, cause=first_line(error)
+                )
             first += each.stop - each.start
+
+    def misfits(self, batch: Batch) -> Iterator[BadRows | Batch]:
+        """Each row with a value that the model does not take, and the others as one batch."""
+        minimum, maximum = self.spec.minimum, self.spec.maximum
+        # NaN fails every comparison.
+        inside = ((batch.rows >= minimum) & (batch.rows <= maximum)).all(axis=1)
+        for at in np.flatnonzero(~inside).tolist():
+            outside = next(value for value in batch.rows[at].tolist() if not minimum <= value <= maximum)
+            cause = f"expected finite numbers from {minimum:g} to {maximum:g}, got {outside:g}"
+            yield batch.labels.bad(at, cause)
+        if inside.any():
+            kept = np.flatnonzero(inside).tolist()
+            yield Batch(batch.rows[kept], batch.labels[kept])
 
     def _read_npy(self, part: Slice, first: int) -> Iterator[Batch | BadRows]:
         with self.filesystem.open_input_file(part.path) as file:
             layout = npy.read_layout(file, file.size())
-            if math.prod(layout.header.row_shape) != self.row_size:
+            if math.prod(layout.header.row_shape) != self.spec.size:
                 got = list(layout.header.row_shape)
-                raise ValueError(f"expected rows of {self.row_size} numbers, got rows of shape {got}")
-            for start in range(part.start, part.stop, ROWS_PER_BATCH):
-                stop = min(start + ROWS_PER_BATCH, part.stop)
-                rows = npy.read_rows(file, layout, start, stop).reshape(stop - start, self.row_size)
-                yield from self._checked(part.path, rows, start, first + start - part.start, None)
+                raise ValueError(f"expected rows of {self.spec.size} numbers, got rows of shape {got}")
+            at_once = ROWS_PER_BATCH
+            if not isinstance(self.filesystem, pafs.LocalFileSystem):
+                at_once = max(at_once, _FETCHED_BYTES // layout.header.row_bytes)
+            number = first
+            for fetched in npy.read_rows(file, layout, part.start, part.stop, at_once):
+                rows = fetched.reshape(len(fetched), self.spec.size)
+                # The engine takes numbers: true is 1.
+                rows = rows.view(np.uint8) if rows.dtype == np.bool_ else rows
+                for at in range(0, len(rows), ROWS_PER_BATCH):
+                    some = rows[at : at + ROWS_PER_BATCH]
+                    yield Batch(some, self._labels(part, first, number, len(some), None))
+                    number += len(some)
 
     def _read_images(self, part: Slice, first: int) -> Iterator[Batch | BadRows]:
         with self.filesystem.open_input_stream(part.path) as file:
             content = file.read()
         row = self.read_image(content)
-        yield Batch(row.reshape(1, -1), np.array([first]), [relative(part.path, self.base)])
+        yield Batch(row.reshape(1, -1), self._labels(part, first, first, 1, [relative(part.path, self.base)]))
 
     def _read_parquet(self, part: Slice, first: int) -> Iterator[Batch | BadRows]:
         with self.filesystem.open_input_file(part.path) as file:
             parquet = pq.ParquetFile(file)
-            columns = [self.column, *([ID] if ID in parquet.schema_arrow.names else [])]
-            if self.column not in parquet.schema_arrow.names:
-                raise ValueError(
-                    f"expected a column {self.column!r}, found {', '.join(parquet.schema_arrow.names[:10]) or 'none'}"
-                )
-            position = part.start
+            form = self._form(parquet.schema_arrow)
             groups = row_groups(parquet.metadata, part)
-            for batch in parquet.iter_batches(ROWS_PER_BATCH, row_groups=groups, columns=columns):
-                names = batch.column(1) if len(columns) == 2 and pa.types.is_string(batch.column(1).type) else None
-                ids = None if names is None else [name or "" for name in names.to_pylist()]
-                number = first + position - part.start
-                yield from self._read_column(part.path, batch.column(0), position, number, ids)
-                position += len(batch)
+            wanted = [self.column, *([ID] if ID in parquet.schema_arrow.names else [])]
+            number = first
+            # A worker is a core: Arrow's own threads would take what belongs to others.
+            for table in parquet.iter_batches(ROWS_PER_BATCH, row_groups=groups, columns=wanted, use_threads=False):
+                ids = None
+                if len(wanted) == 2 and pa.types.is_string(table.column(ID).type):
+                    ids = [name or "" for name in table.column(ID).to_pylist()]
+                labels = self._labels(part, first, number, len(table), ids)
+                column = table.column(self.column)
+                yield from (self._images if form == "images" else self._rows)(column, labels)
+                number += len(table)
 
-    def _read_column(
-        self, path: str, column: pa.Array, start: int, number: int, ids: list[str] | None
-    ) -> Iterator[Batch | BadRows]:
-        """One batch of a Parquet column: numbers as they lie in memory, or images one after the other."""
-        if pa.types.is_struct(column.type) and "bytes" in [field.name for field in column.type]:
-            column = column.field("bytes")  # how datasets of images are often kept, beside a path
-        if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-            yield from self._read_image_column(path, column, start, number, ids)
-            return
-        if not _is_list_of_numbers(column.type):
-            raise ValueError(f"column {self.column!r}: expected lists of numbers or bytes of images, got {column.type}")
-        fits = pc.and_(pc.is_valid(column), pc.equal(pc.list_value_length(column), self.row_size))
-        fits = pc.fill_null(fits, fill_value=False)
-        if pc.all(fits).as_py():
-            yield from self._checked(path, self._as_rows(column), start, number, ids)
-            return
-        # Rare enough to go through them in runs of equals: good rows in one piece, bad ones each for itself.
-        for at, stop, good in _runs(np.asarray(fits)):
-            some = None if ids is None else ids[at:stop]
-            if good:
-                yield from self._checked(
-                    path, self._as_rows(column.slice(at, stop - at)), start + at, number + at, some
-                )
-                continue
-            for row in range(at, stop):
-                got = "nothing" if not column[row].is_valid else f"{len(column[row])}"
-                cause = f"expected {self.row_size} numbers, got {got}"
-                yield self._bad(path, start + row, start + row + 1, number + row, cause)
+    def _form(self, schema: pa.Schema) -> columns.Form:
+        """What the column holds. Raises ValueError where that is nothing that the model could take."""
+        if self.column not in schema.names:
+            raise ValueError(f"expected a column {self.column!r}, found {', '.join(schema.names[:10]) or 'none'}")
+        kind = schema.field(self.column).type
+        form = columns.form_of(kind)
+        if form is None:
+            raise ValueError(f"column {self.column!r}: expected {columns.EXPECTED}, got {kind}")
+        if form == "bytes":
+            row_bytes.read(np.empty((0, kind.byte_width), np.uint8), self.spec)
+        return form
 
-    def _read_image_column(
-        self, path: str, column: pa.Array, start: int, number: int, ids: list[str] | None
-    ) -> Iterator[Batch | BadRows]:
-        rows, numbers, names = [], [], []
-        for at, content in enumerate(column.to_pylist()):
+    def _rows(self, column: pa.Array, labels: Labels) -> Iterator[Batch | BadRows]:
+        """A column as one batch; where that cannot be, its halves, down to the rows that are wrong."""
+        try:
+            if pa.types.is_fixed_size_binary(column.type):
+                rows = row_bytes.read(columns.row_bytes(column), self.spec)
+            else:
+                rows = self._of_size(columns.numbers(column))
+        except ValueError as error:
+            if len(column) > 1:
+                middle = len(column) // 2
+                yield from self._rows(column[:middle], labels[:middle])
+                yield from self._rows(column[middle:], labels[middle:])
+                return
+            cause = first_line(error) if column[0].is_valid else f"expected {self.spec.size} numbers, got nothing"
+            yield labels.bad(0, cause)
+            return
+        yield Batch(rows, labels)
+
+    def _of_size(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows [B, ...] as [B, D]. Raises ValueError unless each has D values."""
+        if math.prod(rows.shape[1:]) != self.spec.size:
+            raise ValueError(f"expected {self.spec.size} numbers, got {math.prod(rows.shape[1:])}")
+        return rows.reshape(-1, self.spec.size)
+
+    def _images(self, column: pa.Array, labels: Labels) -> Iterator[Batch | BadRows]:
+        rows, kept = [], []
+        for at, content in enumerate(columns.image_files(column)):
             try:
-                rows.append(self.read_image(content or b"").reshape(-1))
+                rows.append(self.read_image(content).reshape(-1))
             except ValueError as error:
-                yield self._bad(path, start + at, start + at + 1, number + at, first_line(error))
+                yield labels.bad(at, first_line(error))
                 continue
-            numbers.append(number + at)
-            names.append("" if ids is None else ids[at])
+            kept.append(at)
         if rows:
-            yield Batch(np.stack(rows), np.array(numbers), None if ids is None else names)
+            yield Batch(np.stack(rows), labels[kept])
 
-    def _as_rows(self, column: pa.Array) -> NDArray[Any]:
-        values = column.flatten()
-        if values.null_count:
-            # Found with the other values that do not fit.
-            values = pc.fill_null(values.cast(pa.float64()), float("nan"))
-        return np.asarray(values).reshape(-1, self.row_size)
-
-    def _checked(
-        self, path: str, rows: NDArray[Any], start: int, number: int, ids: list[str] | None
-    ) -> Iterator[Batch | BadRows]:
-        """The rows whose values the model takes, and each that it does not."""
-        numbers = np.arange(number, number + len(rows))
-        # NaN fails every comparison, and minimum and maximum pass it on.
-        if rows.min() >= self.minimum and rows.max() <= self.maximum:
-            yield Batch(rows, numbers, ids)
-            return
-        inside = ((rows >= self.minimum) & (rows <= self.maximum)).all(axis=1)
-        for at in np.flatnonzero(~inside).tolist():
-            outside = next(value for value in rows[at].tolist() if not self.minimum <= value <= self.maximum)
-            cause = f"expected finite numbers from {self.minimum:g} to {self.maximum:g}, got {outside:g}"
-            yield self._bad(path, start + at, start + at + 1, number + at, cause)
-        if inside.any():
-            kept = np.flatnonzero(inside)
-            yield Batch(rows[kept], numbers[kept], None if ids is None else [ids[at] for at in kept.tolist()])
-
-    def _bad(self, path: str, start: int, stop: int, number: int, cause: str) -> BadRows:
-        return BadRows(relative(path, self.base), start, stop, number, cause)
+    def _labels(self, part: Slice, first: int, number: int, num_rows: int, ids: list[str] | None) -> Labels:
+        """Of rows from `number` on, in a slice whose first row has the number `first`."""
+        numbers = np.arange(number, number + num_rows)
+        return Labels(relative(part.path, self.base), numbers, ids, number_of_file=first - part.start)
 
 
 def row_groups(metadata: pq.FileMetaData, part: Slice) -> list[int]:
@@ -205,15 +240,3 @@ def row_groups(metadata: pq.FileMetaData, part: Slice) -> list[int]:
             groups.append(at)
         start = stop
     return groups
-
-
-def _is_list_of_numbers(kind: pa.DataType) -> bool:
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return bool(is_list and (pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type)))
-
-
-def _runs(flags: NDArray[np.bool_]) -> Iterator[tuple[int, int, bool]]:
-    """Start, stop and value of each stretch of equal flags."""
-    edges = [0, *(np.flatnonzero(flags[1:] != flags[:-1]) + 1).tolist(), len(flags)]
-    for start, stop in pairwise(edges):
-        yield start, stop, bool(flags[start])

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import pairwise
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Protocol, Self
 
@@ -19,15 +18,17 @@ from models.repository import StoredModel
 from service import images
 from service.bulk.destination import Destination
 from service.bulk.jobs import Job, Receipt, part_name, receipt_name
-from service.bulk.rows import BadRows, ReadImage, RowReader, row_groups
+from service.bulk.rows import ROWS_PER_BATCH, BadRows, Batch, ReadImage, RowReader, row_groups
 from service.bulk.sources import Part, Source, filesystem_of, first_line, relative
 from service.engine import Engine
 from service.errors import InvalidFields
 from service.loading import opened
+from service.providers import CPU
 from service.settings import Device, Settings
 
-ROWS_PER_RUN = 1024
-"""Rows in one run of a graph: enough for the matrix products, and what they leave behind stays in the cache."""
+ROWS_PER_RUN = 256
+"""Rows in one run of a graph on the CPU: enough for the matrix products, and what they leave stays in the cache."""
+_GPU_ROWS_PER_RUN = 1024
 MAX_IMAGE_PIXELS = 1 << 26
 """Of one image: the 8192 x 8192 pixels of a large photograph."""
 OUTPUTS = "outputs"
@@ -76,7 +77,9 @@ class PartWorker:
     def __init__(self, given: Assignment) -> None:
         """Raises GraphRefused, DeviceUnavailable, or GoldenMismatch where this host would make other codes."""
         self._destination = Destination(given.destination)
-        engine = opened(given.stored, Settings(device=given.device, max_batch_rows=ROWS_PER_RUN))
+        engine = opened(given.stored, Settings(device=given.device, max_batch_rows=_GPU_ROWS_PER_RUN))
+        if engine.provider == CPU:
+            engine.max_rows_per_run = ROWS_PER_RUN
         self._operation: Operation = (
             Encode(given.job, given.source, engine) if given.job.operation == "encode" else Decode(given.source, engine)
         )
@@ -104,12 +107,9 @@ class Encode:
 
     def __init__(self, job: Job, source: Source, engine: Engine) -> None:
         filesystem, base = filesystem_of(source.uri)
-        spec = engine.manifest.input
         self._job = job
         self._engine = engine
-        self._reader = RowReader(
-            source, filesystem, base, spec.size, spec.minimum, spec.maximum, job.column, _image_reader(engine)
-        )
+        self._reader = RowReader(source, filesystem, base, engine.manifest.input, job.column, _image_reader(engine))
         self._has_ids = self._reader.has_ids
 
     def results(self, part: Part) -> Iterator[Results | BadRows]:
@@ -117,15 +117,30 @@ class Encode:
             if isinstance(found, BadRows):
                 yield found
                 continue
-            for at in _consecutive(found.numbers):
-                codes = self._engine.encode(
-                    found.rows[at],
-                    temperature=self._job.temperature,
-                    seed=self._job.seed,
-                    first_row=int(found.numbers[at.start]),
-                ).codes
-                assert codes is not None
-                yield Results(codes, found.numbers[at], None if found.ids is None else found.ids[at])
+            for stretch in found.stretches():
+                # The engine looks at every value: only where it takes offence is each row looked at.
+                try:
+                    encoded = self._encoded(stretch)
+                except InvalidFields:
+                    yield from self._without_misfits(stretch)
+                else:
+                    yield encoded
+
+    def _without_misfits(self, batch: Batch) -> Iterator[Results | BadRows]:
+        for found in self._reader.misfits(batch):
+            if isinstance(found, BadRows):
+                yield found
+            else:
+                yield from (self._encoded(stretch) for stretch in found.stretches())
+
+    def _encoded(self, batch: Batch) -> Results:
+        """Codes of rows whose numbers follow each other. Raises InvalidFields."""
+        labels = batch.labels
+        codes = self._engine.encode(
+            batch.rows, temperature=self._job.temperature, seed=self._job.seed, first_row=int(labels.numbers[0])
+        ).codes
+        assert codes is not None
+        return Results(codes, labels.numbers, labels.ids)
 
     def writer(self, file: BinaryIO, part: Part) -> "_CodeWriter":
         manifest = self._engine.manifest
@@ -160,7 +175,7 @@ class Decode:
                     about = self._engine.manifest
                     file.provenance.require_model(about.name, about.version, self._engine.manifest_sha256)
                     groups = row_groups(pq.ParquetFile(stream).metadata, each)
-                    for batch in file.batches(ROWS_PER_RUN, row_groups=groups):
+                    for batch in file.batches(ROWS_PER_BATCH, row_groups=groups):
                         numbers = np.arange(first + done, first + done + len(batch.codes))
                         outputs = self._engine.decode(batch.codes)
                         yield Results(outputs, numbers if batch.rows is None else batch.rows, batch.ids)
@@ -229,13 +244,6 @@ class _OutputWriter:
             columns.append(pa.array(results.ids or [""] * len(results.array), pa.string()))
         columns.append(pa.array(results.numbers, pa.int64()))
         self._parquet.write_batch(pa.record_batch(columns, schema=self._schema))
-
-
-def _consecutive(numbers: NDArray[np.int64]) -> Iterator[slice]:
-    """Stretches of rows whose numbers follow each other: where bad rows were left out, there are several."""
-    edges = [0, *(np.flatnonzero(np.diff(numbers) != 1) + 1).tolist(), len(numbers)]
-    for start, stop in pairwise(edges):
-        yield slice(start, stop)
 
 
 def _image_reader(engine: Engine) -> ReadImage:

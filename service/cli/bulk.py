@@ -35,7 +35,10 @@ Examples:
 )
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed, the same codes. Default: drawn, and kept.")
 @click.option(
-    "--column", default="inputs", show_default=True, help="Of Parquet: the column of numbers, or of bytes of images."
+    "--column",
+    default="inputs",
+    show_default=True,
+    help="Of Parquet: the column of numbers, of rows as bytes, or of bytes of images.",
 )
 @click.option(
     "--rows-per-part",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from models.codefile import Provenance
+from service import row_bytes
 from service.cli.backends import Backend, open_backend
 from service.cli.exit_codes import ExitCode
 from service.cli.images import input_reader
@@ -85,6 +86,7 @@ def encode(
             list(inputs) or [STREAM],
             stdin=standard_input(),
             to_input=input_reader(backend.model),
+            to_rows=lambda content: row_bytes.read(content, backend.model.input),
             on_refused=told.skipped,
             column=column,
             id_column=id_column,

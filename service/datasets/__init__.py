@@ -3,6 +3,7 @@
     kinds                        what a file is, by its first bytes
     rows                         what every source of inputs offers
     npy, table, images, lines    the sources: `.npy`, Parquet, images, JSON lines
+    columns                      what a column of a table holds, for bulk jobs too
     npy_header                   what a `.npy` holds, for bulk jobs too
     inputs                       the source for the paths that somebody gave
     code_sources, code_sinks     codes in Parquet, `.npy` and text

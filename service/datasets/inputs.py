@@ -12,7 +12,7 @@ from service.datasets.kinds import NUM_BYTES, described, kind_of
 from service.datasets.lines import JsonLines, lines_of, numbered_lines
 from service.datasets.npy import NpyFile, NpyStream
 from service.datasets.rows import OnRefused, Rows, RowSource
-from service.datasets.table import ParquetRows
+from service.datasets.table import ParquetRows, ToRows
 from service.errors import FileRefused
 
 STANDARD_INPUT = Path("-")
@@ -23,6 +23,7 @@ def open_inputs(
     *,
     stdin: BufferedIOBase,
     to_input: ToInput,
+    to_rows: ToRows,
     on_refused: OnRefused,
     column: str | None = None,
     id_column: str | None = None,
@@ -32,7 +33,7 @@ def open_inputs(
     Raises FileRefused when that is not what was given.
     """
     if paths == [STANDARD_INPUT]:
-        return _from_pipe(stdin, to_input, column, id_column, on_refused)
+        return _from_pipe(stdin, to_input, to_rows, column, id_column, on_refused)
     if STANDARD_INPUT in paths:
         raise FileRefused("-: standard input cannot be read beside files")
     missing = next((path for path in paths if not path.exists()), None)
@@ -45,7 +46,7 @@ def open_inputs(
         case "npy":
             return NpyFile(path)
         case "parquet":
-            return ParquetRows(path, to_input, on_refused, column=column, id_column=id_column)
+            return ParquetRows(path, to_input, to_rows, on_refused, column=column, id_column=id_column)
         case "image":
             return ImageFiles(paths, to_input, on_refused)
         case _:
@@ -53,7 +54,12 @@ def open_inputs(
 
 
 def _from_pipe(
-    stdin: BufferedIOBase, to_input: ToInput, column: str | None, id_column: str | None, on_refused: OnRefused
+    stdin: BufferedIOBase,
+    to_input: ToInput,
+    to_rows: ToRows,
+    column: str | None,
+    id_column: str | None,
+    on_refused: OnRefused,
 ) -> RowSource:
     name = "standard input"
     stream, first_bytes = peeked(stdin)
@@ -64,7 +70,7 @@ def _from_pipe(
         case "parquet":
             # Its index is at its end, so all of it is needed at once.
             content = io.BytesIO(stream.read())
-            return ParquetRows(content, to_input, on_refused, name=name, column=column, id_column=id_column)
+            return ParquetRows(content, to_input, to_rows, on_refused, name=name, column=column, id_column=id_column)
         case "image":
             return _OneImage(stream.read(), to_input, name)
         case "text":

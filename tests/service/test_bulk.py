@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bulk_datasets import bytes_in, codes_in, png, write_parquet
+from bulk_datasets import bytes_in, codes_in, fixed_bytes, png, write_parquet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import TINY_BINARY, TINY_CATEGORICAL
@@ -113,6 +113,57 @@ def test_images_in_a_column_are_read_as_images(tmp_path: Path, images_model: Sto
     expected = expected_codes(images_model, (pixels[[0, 2]] / 255).astype(np.float32))
     np.testing.assert_array_equal(codes_in(tmp_path / "codes"), expected)
     assert errors_of(tmp_path / "codes")[0]["start"] == 1
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        fixed_bytes(ROWS),
+        pa.array(ROWS.reshape(-1, 2, 5).tolist(), pa.list_(pa.list_(pa.float32()))),
+        pa.FixedShapeTensorArray.from_numpy_ndarray(ROWS.reshape(-1, 2, 5)),
+        pa.array(list(ROWS), pa.large_list(pa.float32())),
+    ],
+    ids=["bytes", "lists-of-lists", "tensors", "large-lists"],
+)
+def test_a_column_is_rows_in_whatever_form_it_has_them(tmp_path: Path, stored: StoredModel, column: pa.Array) -> None:
+    pq.write_table(pa.table({"inputs": column}), tmp_path / "rows.parquet", row_group_size=30)
+    report = encode(tmp_path / "rows.parquet", tmp_path / "codes", stored, rows_per_part=60, temperature=1.0, seed=6)
+    assert (report.num_rows, report.num_bad) == (100, 0)
+    expected = expected_codes(stored, ROWS, temperature=1.0, seed=6)
+    np.testing.assert_array_equal(codes_in(tmp_path / "codes"), expected)
+
+
+def test_pixels_in_a_column_of_bytes_get_the_codes_of_their_images(tmp_path: Path, images_model: StoredModel) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 4), np.uint8)
+    pq.write_table(pa.table({"inputs": fixed_bytes(pixels)}), tmp_path / "pixels.parquet")
+    encode(tmp_path / "pixels.parquet", tmp_path / "codes", images_model)
+    pq.write_table(pa.table({"inputs": [png(picture) for picture in pixels]}), tmp_path / "images.parquet")
+    encode(tmp_path / "images.parquet", tmp_path / "codes-of-images", images_model)
+    np.testing.assert_array_equal(codes_in(tmp_path / "codes"), codes_in(tmp_path / "codes-of-images"))
+
+
+def test_bytes_that_are_no_rows_are_told(tmp_path: Path, stored: StoredModel, images_model: StoredModel) -> None:
+    rows = ROWS[:6].copy()
+    rows[2, 3] = np.inf
+    column = pa.array([None if at == 4 else row.tobytes() for at, row in enumerate(rows)], pa.binary(40))
+    pq.write_table(pa.table({"inputs": column}), tmp_path / "rows.parquet")
+    report = encode(tmp_path / "rows.parquet", tmp_path / "codes", stored)
+    assert (report.num_rows, report.num_bad) == (4, 2)
+    causes = {error["start"]: error["cause"] for error in errors_of(tmp_path / "codes")}
+    assert causes[2].endswith("got inf")
+    assert causes[4] == "expected 10 numbers, got nothing"
+    encode(tmp_path / "rows.parquet", tmp_path / "codes-of-images", images_model)
+    (error,) = errors_of(tmp_path / "codes-of-images")
+    assert (error["start"], error["stop"]) == (0, 6)
+    assert error["cause"] == "expected 64 bytes, 16 float32, or 16 pixels, got 40 bytes"
+
+
+def test_an_array_of_truths_is_one_of_zeros_and_ones(tmp_path: Path, images_model: StoredModel) -> None:
+    truths = np.random.default_rng(0).random((2500, 4, 4)) < 0.5
+    np.save(tmp_path / "rows.npy", truths)
+    encode(tmp_path / "rows.npy", tmp_path / "codes", images_model, rows_per_part=1500)
+    expected = expected_codes(images_model, truths.astype(np.float32))
+    np.testing.assert_array_equal(codes_in(tmp_path / "codes"), expected)
 
 
 def test_rows_that_the_model_does_not_take_are_left_out_with_position_and_cause(

@@ -185,6 +185,17 @@ def test_rows_of_parquet_are_lists_of_numbers_and_may_have_names(tmp_path: Path,
     assert [json.loads(line)["id"] for line in found.lines] == names.to_pylist()
 
 
+def test_rows_of_parquet_may_be_bytes(tmp_path: Path, here: list[object]) -> None:
+    inputs = TINY_BINARY.inputs(20)
+    pq.write_table(pa.table({"x": pa.array([row.tobytes() for row in inputs], pa.binary(64))}), tmp_path / "x.parquet")
+    how = ["-m", TINY_BINARY.name, *here]
+    expected = code_layouts.to_hex(TINY_BINARY.encode(inputs).codes, TINY_BINARY.layout)
+    assert succeeded("encode", tmp_path / "x.parquet", *how).lines == expected
+    pq.write_table(pa.table({"x": pa.array([b"abc"], pa.binary(3))}), tmp_path / "x.parquet")
+    finished = latent_codes("encode", tmp_path / "x.parquet", *how)
+    assert "column 'x': expected 64 bytes, 16 float32, or 16 pixels, got 3 bytes, after row 0" in finished.told
+
+
 def picture(seed: int, size: tuple[int, int] = (4, 4), mode: str = "L") -> Image.Image:
     shape = (*size[::-1], *((3,) if mode == "RGB" else ()))
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8))
