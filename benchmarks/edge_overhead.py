@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from service.admission import Admission
-from service.edge import Shortcut, Watch
+from service.edge import Edge, Watch
 from service.exchange import Answer, Exchange
 from service.observation.access_log import AccessLog
 from service.observation.metrics import Metrics
@@ -44,14 +44,6 @@ async def _receive() -> dict[str, Any]:
     return {"type": "http.disconnect"}
 
 
-async def _send(_message: Any) -> None:
-    return None
-
-
-async def _app(_scope: Any, _receive: Any, _send: Any) -> None:
-    raise AssertionError("every request has a direct route here. This is a bug.")
-
-
 def _scope() -> dict[str, Any]:
     path = "/v1/models/mnist-binary/encode"
     return {"type": "http", "method": "POST", "path": path, "headers": _HEADERS, "state": {}, "query_string": b""}
@@ -60,13 +52,13 @@ def _scope() -> dict[str, Any]:
 async def _microseconds(settings: Settings, num_requests: int) -> float:
     membership = Membership.alone()
     watch = Watch(Metrics(membership, membership.arena), AccessLog(enabled=False), Tracing())
-    edge = Shortcut(_app, [lambda _scope: _nothing], Admission(settings), watch)
+    edge = Edge(Admission(settings), watch)
     best = float("inf")
     for _ in range(_ROUNDS):
         scopes = [_scope() for _ in range(num_requests)]
         start = time.process_time()
         for scope in scopes:
-            await edge(scope, _receive, _send)
+            await edge.answer(Exchange(scope, _receive), _nothing)
         best = min(best, (time.process_time() - start) / num_requests)
     return best * 1e6
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from starlette.types import Scope
 
 from service.errors import AdministrationRefused, KeysRefused, Unauthorised, invalid, quoted
+from service.exchange import Exchange
 from service.settings import Settings
 
 API_KEY = "X-API-Key"
@@ -101,21 +102,20 @@ class Admission:
         self._open_metrics = settings.open_metrics
         self._timeout_seconds = settings.request_timeout_ms / 1000
 
-    def admit(self, scope: Scope) -> str | None:
-        """The name of the key that a request came with, None where none was needed; and the deadline of a POST.
+    def admit(self, exchange: Exchange) -> None:
+        """Say who the caller is, where a key was needed, and until when an answer to a POST is of use.
 
         Raises Unauthorised, AdministrationRefused, InvalidFields.
         """
-        name = None
+        scope = exchange.scope
         need = self.need(scope["path"])
         if need is Need.NOBODY_MAY:
             raise AdministrationRefused("administration is off: the service was started without an admin key")
         if need is not Need.NOTHING:
-            name = self._require(scope, administrator=need is Need.ADMIN_KEY)
+            exchange.caller = self._require(scope, administrator=need is Need.ADMIN_KEY)
         # What is read and not computed is answered at once.
-        if scope["method"] == "POST" and (timeout := self._timeout(scope)) is not None:
-            scope["state"]["deadline"] = time.monotonic() + timeout
-        return name
+        if scope["method"] == "POST" and (timeout := self._timeout(exchange)) is not None:
+            exchange.deadline = time.monotonic() + timeout
 
     def need(self, path: str) -> Need:
         """What a request to this path, or to any that a template of a route stands for, needs."""
@@ -145,18 +145,16 @@ class Admission:
             raise AdministrationRefused(f"the key {quoted(user)} is no administrator's")
         return user
 
-    def _timeout(self, scope: Scope) -> float | None:
+    def _timeout(self, exchange: Exchange) -> float | None:
         """Seconds: the caller's, at most the setting's."""
         limit = self._timeout_seconds or None
-        for name, value in scope["headers"]:
-            if name == _TIMEOUT:
-                if not _MILLISECONDS.fullmatch(value):
-                    raise invalid(
-                        TIMEOUT, "milliseconds, an integer of at most 9 digits", quoted(value.decode("latin-1"))
-                    )
-                wanted = int(value) / 1000
-                return wanted if limit is None else min(wanted, limit)
-        return limit
+        value = exchange.headers.get(_TIMEOUT)
+        if value is None:
+            return limit
+        if not _MILLISECONDS.fullmatch(value):
+            raise invalid(TIMEOUT, "milliseconds, an integer of at most 9 digits", quoted(value.decode("latin-1")))
+        wanted = int(value) / 1000
+        return wanted if limit is None else min(wanted, limit)
 
 
 def _given_key(scope: Scope) -> bytes | None:

@@ -1,6 +1,6 @@
 """The application: the one place where its parts meet."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from itertools import chain
@@ -10,13 +10,13 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Scope
 
 from service import openapi, problems
 from service.admission import API_KEY, TIMEOUT, Admission
 from service.catalog import Catalog
 from service.dispatch import Dispatcher, DispatchLimits
-from service.edge import REQUEST_ID, DirectRoute, Edge, Shortcut, Watch
+from service.edge import Edge, Watch
+from service.exchange import REQUEST_ID
 from service.live_models import LiveModels
 from service.model_control import ModelControl
 from service.observation.access_log import AccessLog
@@ -84,10 +84,7 @@ def create_app(
             tasks.cancel_scope.cancel()
         watch.tracing.close()
 
-    direct_routes: list[Callable[[Scope], DirectRoute | None]] = [
-        codes.DirectRoutes(parts),
-        open_inference.DirectRoutes(parts),
-    ]
+    edge = Edge(admission, watch, [codes.DirectRoutes(parts), open_inference.DirectRoutes(parts)])
     # The documentation's scripts come from a package, not from another server: /docs works offline.
     app = FastAPIOffline(
         redoc_url=None,
@@ -97,13 +94,9 @@ def create_app(
         description=DESCRIPTION,
         version=version("latent-codes"),
         lifespan=lifespan,
-        middleware=[Middleware(Edge, admission, watch)],
+        middleware=[*_cors(settings), Middleware(edge.around)],
     )
-    layers = app.build_middleware_stack
-    app.build_middleware_stack = lambda: _with_cors(  # type: ignore[method-assign]
-        Shortcut(layers(), direct_routes, admission, watch), settings
-    )
-    app.state.parts = parts
+    app.state.parts, app.state.edge = parts, edge
     problems.install(app)
     for router in (
         playground.router(),
@@ -119,14 +112,16 @@ def create_app(
     return app
 
 
-def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """As it is, unless pages of other origins are to ask from a browser."""
+def _cors(settings: Settings) -> list[Middleware]:
+    """None, unless pages of other origins are to ask from a browser."""
     if not settings.cors_origins:
-        return app
-    return CORSMiddleware(
-        app,
-        allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Content-Type", API_KEY, REQUEST_ID, TIMEOUT, framing.HEADER],
-        expose_headers=[REQUEST_ID, framing.HEADER, "Retry-After"],
-    )
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", API_KEY, REQUEST_ID, TIMEOUT, framing.HEADER],
+            expose_headers=[REQUEST_ID, framing.HEADER, "Retry-After"],
+        )
+    ]

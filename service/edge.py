@@ -1,11 +1,10 @@
 """The one layer in front of all routes: everything that happens to every request, in the order it happens.
 
-    1. The request gets its id: the caller's X-Request-ID where it is a sound one, a new one elsewhere. It goes back in
-       the same header, into problem bodies, and into the log.
+    1. The request gets its id: it goes back in the header X-Request-ID, into problem bodies, and into the log.
     2. `admission` lets it in, and says until when an answer is of use.
-    3. It is answered: by a direct route, which is called at once, or by the application with its router. The direct
-       routes are those where microseconds count; the application has them too, which documents them. `Shortcut` finds
-       them before the framework's own layers see the request.
+    3. It is answered: by the application with its router or, where microseconds count, by a direct route, which the
+       connection finds and calls itself (`service.process.connections`). The application has the direct routes too,
+       which documents them, and answers whatever is unusual about a request.
     4. What was raised on purpose becomes a problem; what nobody foresaw is logged with its traceback, and answered
        without any of it.
     5. It is counted and timed, and has its line in the access log and its span where these are asked for.
@@ -14,33 +13,28 @@ One layer and not a stack of middlewares: each of those costs as much as reading
 """
 
 import logging
-import random
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import problems
 from service.admission import Admission
 from service.errors import ServiceError
-from service.exchange import Answer, Exchange
+from service.exchange import REQUEST_ID, Answer, Exchange
 from service.observation.access_log import AccessLog
 from service.observation.metrics import Metrics, template_of
 from service.observation.tracing import Tracing
-
-REQUEST_ID = "X-Request-ID"
-_REQUEST_ID = REQUEST_ID.lower().encode()
-_SOUND = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 _LEFT = 499
 """Counted as the status of a request whose caller left before there was an answer."""
 _KNOWN_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
-_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_NOSNIFF = "X-Content-Type-Options"
+_HEAD = "content-type: %s\r\ncontent-length: %d\r\nx-request-id: %s\r\nx-content-type-options: nosniff\r\n"
 _PAGE = {
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
@@ -54,6 +48,8 @@ _POLICY = (
 _DOCS_POLICY = f"{_POLICY}; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
 
 DirectRoute = Callable[[Exchange], Awaitable[Answer]]
+FindDirectRoute = Callable[[str], DirectRoute | None]
+"""A path to the route of a POST to it; None where it has no direct one."""
 
 _logger = logging.getLogger(__name__)
 
@@ -66,107 +62,123 @@ class Watch(NamedTuple):
     tracing: Tracing
 
 
-class Shortcut:
-    """An ASGI application in front of all layers of another one, which has an Edge among them."""
+class Reply(NamedTuple):
+    """An answer as a connection sends it."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        direct_routes: Sequence[Callable[[Scope], DirectRoute | None]],
-        admission: Admission,
-        watch: Watch,
-    ) -> None:
-        """Each of `direct_routes` finds the route of a request that need not go through `app`, or None."""
-        self._app = app
-        self._direct_routes = direct_routes
-        self._edge = Edge(app, admission, watch)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer by a direct route where there is one."""
-        if scope["type"] == "http":
-            for find in self._direct_routes:
-                if (route := find(scope)) is not None:
-                    await self._edge.answer(scope, receive, send, route)
-                    return
-        await self._app(scope, receive, send)
+    status: int
+    head: bytes
+    """Lines of headers, each with its end."""
+    content: bytes
 
 
 class Edge:
-    """An ASGI application around another one."""
+    """Around an application, and around routes that are called without it."""
 
-    def __init__(self, app: ASGIApp, admission: Admission, watch: Watch) -> None:
-        self._app = app
+    def __init__(self, admission: Admission, watch: Watch, direct_routes: Sequence[FindDirectRoute] = ()) -> None:
+        """The first of `direct_routes` that has a path answers."""
         self._admission = admission
         self._watch = watch
+        self._direct_routes = direct_routes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request by the application; what is not HTTP is its business alone."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        await self.answer(scope, receive, send)
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """The application with the edge in front of it; what is not HTTP is its business alone."""
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send, route: DirectRoute | None = None) -> None:
-        """Answer one request by a direct route or, without one, by the application."""
-        start = time.perf_counter()
-        request_id = _given_id(scope) or _new_id()
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
-        state["status"] = _LEFT
-        in_flight = self._watch.metrics.in_flight
-        in_flight.add()
-        try:
-            if self._watch.tracing.enabled:
-                with self._watch.tracing.span(scope) as span:
-                    await self._answer(scope, receive, send, route)
-                    span.end_with(state["status"], _route_of(scope)[0])
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                await self._answer_by(app, scope, receive, send)
             else:
-                await self._answer(scope, receive, send, route)
-        finally:
-            in_flight.add(amount=-1.0)
-            self._count(scope, request_id, time.perf_counter() - start)
+                await app(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, route: DirectRoute | None) -> None:
-        state = scope["state"]
-        request_id, started = state["request_id"], False
+        return application
+
+    def find(self, path: str) -> DirectRoute | None:
+        """The direct route of a POST to a path, or None."""
+        return next((route for find in self._direct_routes if (route := find(path)) is not None), None)
+
+    async def answer(self, exchange: Exchange, route: DirectRoute) -> Reply:
+        """Answer one request by a direct route. Raises ClientDisconnect when its caller leaves."""
+        start, status = time.perf_counter(), _LEFT
+        path = exchange.scope["path"]
+        watch = self._watch
+        watch.metrics.in_flight.add()
+        try:
+            if watch.tracing.enabled:
+                with watch.tracing.span(exchange) as span:
+                    answer = await self._answered(exchange, route)
+                    span.end_with(answer.status, template_of(path)[0])
+            else:
+                answer = await self._answered(exchange, route)
+            status = answer.status
+        finally:
+            watch.metrics.in_flight.add(amount=-1.0)
+            self._count(exchange, status, template_of(path), time.perf_counter() - start)
+        head = _HEAD % (answer.media_type, len(answer.content), exchange.request_id)
+        for line in answer.headers:
+            head += "{}: {}\r\n".format(*line)
+        return Reply(status, head.encode("latin-1"), answer.content)
+
+    async def _answered(self, exchange: Exchange, route: DirectRoute) -> Answer:
+        try:
+            self._admission.admit(exchange)
+            return await route(exchange)
+        except ClientDisconnect:
+            raise
+        except Exception as error:  # the process must go on serving others
+            return self._problem(exchange, error)
+
+    async def _answer_by(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request by the application."""
+        start = time.perf_counter()
+        exchange, status = Exchange(scope, receive), _LEFT
+        scope.setdefault("state", {})["exchange"] = exchange
 
         async def send_named(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
-                state["status"] = message["status"]
-                _complete(MutableHeaders(scope=message), scope["path"], request_id)
+                status = message["status"]
+                _complete(MutableHeaders(scope=message), scope["path"], exchange.request_id)
             await send(message)
 
-        try:
-            state["caller"] = self._admission.admit(scope)
-            if route is None:
-                await self._app(scope, receive, send_named)
-            else:
-                state["direct"] = True
-                answer = await route(Exchange(scope, receive))
-                started = True
-                state["status"] = answer.status
-                await _send(answer, request_id, send)
-        except ClientDisconnect:
-            pass  # nobody reads an answer
-        except Exception as error:  # the process must go on serving others
-            cause, response = "internal-error", None
-            if isinstance(error, ServiceError):
-                cause = problems.cause_of(error)
-                response = problems.response_to(Request(scope), error)
-            self._watch.metrics.rejected.add((cause,))
-            if response is None:
-                _logger.exception("request %s failed; this is a bug", request_id)
-                response = problems.response_to_bug(Request(scope))
-            if started:
-                raise
-            await response(scope, receive, send_named)
+        async def answer() -> None:
+            try:
+                self._admission.admit(exchange)
+                await app(scope, receive, send_named)
+            except ClientDisconnect:
+                pass  # nobody reads an answer
+            except Exception as error:  # the process must go on serving others
+                problem = self._problem(exchange, error)
+                if status != _LEFT:
+                    raise
+                await problem.to_response()(scope, receive, send_named)
 
-    def _count(self, scope: Scope, request_id: str, seconds: float) -> None:
-        state, method = scope["state"], scope["method"]
-        route, model = _route_of(scope)
-        status = state["status"]
+        watch = self._watch
+        watch.metrics.in_flight.add()
+        try:
+            if watch.tracing.enabled:
+                with watch.tracing.span(exchange) as span:
+                    await answer()
+                    span.end_with(status, _route_of(scope)[0])
+            else:
+                await answer()
+        finally:
+            watch.metrics.in_flight.add(amount=-1.0)
+            self._count(exchange, status, _route_of(scope), time.perf_counter() - start)
+
+    def _problem(self, exchange: Exchange, error: Exception) -> Answer:
+        """What a request is answered that raised this; counted, and logged where it is a bug."""
+        answer = problems.answer_to(exchange, error) if isinstance(error, ServiceError) else None
+        cause = problems.cause_of(error) if isinstance(error, ServiceError) else problems.BUG.slug
+        self._watch.metrics.rejected.add((cause,))
+        if answer is None:
+            _logger.error("request %s failed; this is a bug", exchange.request_id, exc_info=error)
+            answer = problems.answer_to_bug(exchange)
+        return answer
+
+    def _count(self, exchange: Exchange, status: int, at: tuple[str, str], seconds: float) -> None:
+        """`at`: the template of the route, and the model that the path names; empty where there is none."""
+        route, model = at
+        scope = exchange.scope
+        method = scope["method"]
         if status == 404:
             # A model that is not there is a name that anybody may invent.
             model = ""
@@ -175,35 +187,22 @@ class Edge:
         if self._watch.access_log.enabled:
             self._watch.access_log.write(
                 time=time.time(),
-                request_id=request_id,
+                request_id=exchange.request_id,
                 method=method,
                 route=route,
                 model=model or None,
-                rows=state.get("num_rows"),
+                rows=exchange.num_rows,
                 status=status,
                 milliseconds=round(seconds * 1000, 3),
-                caller=state.get("caller"),
+                caller=exchange.caller,
                 client=scope["client"][0] if scope.get("client") else None,
-                traceparent=_traceparent(scope),
+                traceparent=exchange.header(b"traceparent")[:64] or None,
             )
-
-
-async def _send(answer: Answer, request_id: str, send: Send) -> None:
-    headers = [
-        (b"content-type", answer.media_type.encode("latin-1")),
-        (b"content-length", b"%d" % len(answer.content)),
-        (_REQUEST_ID, request_id.encode("latin-1")),
-        _NOSNIFF,
-    ]
-    for name, value in answer.headers:
-        headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.content})
 
 
 def _complete(headers: MutableHeaders, path: str, request_id: str) -> None:
     headers[REQUEST_ID] = request_id
-    headers["X-Content-Type-Options"] = "nosniff"
+    headers[_NOSNIFF] = "nosniff"
     if headers.get("content-type", "").startswith("text/html"):
         headers.update(_PAGE)
         # A page that says more strictly what it needs is believed.
@@ -211,24 +210,6 @@ def _complete(headers: MutableHeaders, path: str, request_id: str) -> None:
 
 
 def _route_of(scope: Scope) -> tuple[str, str]:
-    """The template of the route that answered, and the model that the path names; empty where there is none."""
-    if "direct" in scope["state"]:
-        return template_of(scope["path"])
-    route = scope.get("route")
-    path = getattr(route, "path", "")
+    """The template of the route that the application found, and the model that the path names; empty without one."""
+    path = getattr(scope.get("route"), "path", "")
     return path, scope.get("path_params", {}).get("model", "") if path else ""
-
-
-def _traceparent(scope: Scope) -> str | None:
-    values = [value for name, value in scope["headers"] if name == b"traceparent"]
-    return values[0][:64].decode("latin-1") if values else None
-
-
-def _given_id(scope: Scope) -> str | None:
-    values = [value for name, value in scope["headers"] if name == _REQUEST_ID]
-    return values[0].decode("ascii") if len(values) == 1 and _SOUND.fullmatch(values[0]) else None
-
-
-def _new_id() -> str:
-    # Names a request in a log and guards nothing; four times as fast as uuid4, which asks the system each time.
-    return f"{random.getrandbits(128):032x}"

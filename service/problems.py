@@ -36,7 +36,7 @@ from service.errors import (
     UsageUncounted,
     quoted,
 )
-from service.request_ids import request_id_of
+from service.exchange import Answer, Exchange, exchange_of
 
 PROBLEM_JSON = "application/problem+json"
 MAX_PROBLEM_BYTES = 4096
@@ -81,21 +81,26 @@ def speaks_open_inference(path: str) -> bool:
     return path == "/v2" or path.startswith("/v2/")
 
 
-def problem_response(
-    request: Request, kind: Kind, detail: str, errors: tuple[Any, ...] = (), headers: dict[str, str] | None = None
-) -> Response:
+def problem(
+    exchange: Exchange,
+    kind: Kind,
+    detail: str,
+    errors: tuple[Any, ...] = (),
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Answer:
     """The reply. `errors` are FieldErrors; the first is also told at the top level, where it is easy to read."""
     detail = detail if len(detail) <= _MAX_DETAIL else detail[: _MAX_DETAIL - 3] + "..."
-    if speaks_open_inference(request.scope["path"]):
+    path = exchange.scope["path"]
+    if speaks_open_inference(path):
         status = 400 if kind.status == 422 else kind.status
-        return Response(orjson.dumps({"error": detail}), status, headers, media_type="application/json")
+        return Answer(orjson.dumps({"error": detail}), "application/json", status, headers)
     body: dict[str, Any] = {
         "type": f"urn:latent-codes:problem:{kind.slug}",
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": quote(request.scope["path"])[:_MAX_INSTANCE],
-        "request_id": request_id_of(request.scope),
+        "instance": quote(path)[:_MAX_INSTANCE],
+        "request_id": exchange.request_id,
     }
     listed = [{"field": error.field, "expected": error.expected, "received": error.received} for error in errors]
     body |= listed[0] if listed else {}
@@ -106,7 +111,7 @@ def problem_response(
         listed.pop()
     else:
         content = orjson.dumps(body)
-    return Response(content, kind.status, headers, media_type=PROBLEM_JSON)
+    return Answer(content, PROBLEM_JSON, kind.status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -115,18 +120,18 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, _disconnected)
 
 
-def response_to(request: Request, error: ServiceError) -> Response | None:
+def answer_to(exchange: Exchange, error: ServiceError) -> Answer | None:
     """The problem that the table has for an error; None if it has none, which is a bug."""
     kind = PROBLEMS.get(type(error))
     if kind is None:
         return None
     errors = error.errors if isinstance(error, InvalidFields) else ()
-    headers = None
+    headers: tuple[tuple[str, str], ...] = ()
     if isinstance(error, Overloaded):
-        headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
+        headers = (("Retry-After", str(max(1, math.ceil(error.retry_after_seconds)))),)
     if isinstance(error, Unauthorised):
-        headers = {"WWW-Authenticate": "Bearer"}
-    return problem_response(request, kind, str(error), errors, headers)
+        headers = (("WWW-Authenticate", "Bearer"),)
+    return problem(exchange, kind, str(error), errors, headers)
 
 
 def cause_of(error: ServiceError) -> str:
@@ -134,23 +139,24 @@ def cause_of(error: ServiceError) -> str:
     return PROBLEMS.get(type(error), BUG).slug
 
 
-def response_to_bug(request: Request) -> Response:
+def answer_to_bug(exchange: Exchange) -> Answer:
     """The reply to a request that failed in a way that nobody foresaw."""
-    detail = "this is a bug of the service; its log has more under the request id"
-    return problem_response(request, BUG, detail)
+    return problem(exchange, BUG, "this is a bug of the service; its log has more under the request id")
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    exchange = exchange_of(request.scope)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         detail = f"expected {allowed or 'another method'}, received {quoted(request.method)}"
-        return problem_response(request, METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
-    if error.status_code == 404:
-        return problem_response(request, UNKNOWN_ROUTE, "the routes are described at /docs and in /openapi.json")
-    return problem_response(
-        request, Kind(error.status_code, "http-error", "The request was refused"), str(error.detail)
-    )
+        answer = problem(exchange, METHOD_NOT_ALLOWED, detail, headers=(("Allow", allowed),))
+    elif error.status_code == 404:
+        answer = problem(exchange, UNKNOWN_ROUTE, "the routes are described at /docs and in /openapi.json")
+    else:
+        kind = Kind(error.status_code, "http-error", "The request was refused")
+        answer = problem(exchange, kind, str(error.detail))
+    return answer.to_response()
 
 
 async def _disconnected(_request: Request, _error: Exception) -> Response:

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from starlette.types import Scope
-
 from service.errors import TracingUnavailable
+from service.exchange import Exchange
 
 
 class Span:
@@ -51,11 +50,12 @@ class Tracing:
         return cls(provider)
 
     @contextmanager
-    def span(self, scope: Scope) -> Iterator[Span]:
+    def span(self, exchange: Exchange) -> Iterator[Span]:
         """Around one request; inside, it is the current span."""
         from opentelemetry.trace import SpanKind
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+        scope = exchange.scope
         carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         assert self._tracer is not None
         with self._tracer.start_as_current_span(
@@ -65,7 +65,7 @@ class Tracing:
             attributes={
                 "http.request.method": scope["method"],
                 "url.path": scope["path"][:200],
-                "latent_codes.request_id": scope["state"]["request_id"],
+                "latent_codes.request_id": exchange.request_id,
             },
         ) as span:
             yield Span(span)

@@ -5,20 +5,31 @@ within `receipt_seconds` of its first byte (the first one of a connection: of it
 `max_head_bytes`; a reply that nobody reads holds its connection no longer than that either, and all of them together no
 more than `max_unsent_bytes`; and a worker has at most `max_connections`. No request pays for a timer of its own: `tidy`
 looks at every connection, twice a second.
+
+Requests that have a direct route are answered here, without the application (`service.process.direct`).
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 import uvicorn
+from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.edge import Reply
+from service.process.direct import DirectAnswers, DirectCycle
+from service.process.eager import run_eagerly
+
 _MAX_SURPLUS_BYTES = 64 << 20
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,11 +47,20 @@ class Config(uvicorn.Config):
     """Uvicorn's, with what a Connection needs to know. The server's state is kept here because both see it."""
 
     def __init__(
-        self, app: Any, bounds: Bounds, *, on_refused: Callable[[str], None] = lambda _cause: None, **options: Any
+        self,
+        app: Any,
+        bounds: Bounds,
+        *,
+        direct: DirectAnswers | None = None,
+        on_refused: Callable[[str], None] = lambda _cause: None,
+        **options: Any,
     ) -> None:
-        """`on_refused` hears of each request that ends here, before the application sees it, with a word for why."""
+        """`direct` answers what it has a route for; `on_refused` hears of each request that ends here, before anybody
+        else sees it, with a word for why.
+        """
         super().__init__(app, http=Connection, ws="none", **options)
         self.bounds = bounds
+        self.direct = direct
         self.on_refused = on_refused
         self.draining = False
 
@@ -61,6 +81,8 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._surplus_bytes = 0
+        self._to_begin: DirectCycle | None = None
+        """A direct request whose head came with the bytes that are being read."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The clock starts, and the number of connections is counted."""
@@ -78,6 +100,10 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._head_bytes > self.config.bounds.max_head_bytes:
             self._refuse_head()
+        if (begun := self._to_begin) is not None:
+            # Not before: mostly all of the body came with the head.
+            self._to_begin = None
+            self._begin(begun)
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -92,7 +118,11 @@ class Connection(HttpToolsProtocol):
         if len(self.headers) > self.config.bounds.max_headers:
             self._refuse_head()
             return
-        super().on_headers_complete()
+        if (cycle := self._direct_cycle()) is not None:
+            self._to_begin = cycle
+            self.cycle = cycle  # type: ignore[assignment]  # it stands in for uvicorn's
+        else:
+            super().on_headers_complete()
         if self.config.draining and self.cycle is not None:
             self.cycle.keep_alive = False
 
@@ -108,7 +138,10 @@ class Connection(HttpToolsProtocol):
                 self.config.on_refused("body-after-reply")
                 self.transport.abort()
             return
-        super().on_body(body)
+        if isinstance(self.cycle, DirectCycle):
+            self.cycle.add(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """All of the request is here."""
@@ -118,9 +151,23 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """From here on the connection is idle."""
+        """From here on the connection is idle, or the next of several requests that were sent at once has its turn.
+
+        As uvicorn's, without a timer for each reply: `tidy` finds what has been idle for too long.
+        """
         self._idle_since = time.monotonic()
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The caller left: what was not begun for him need not be."""
+        super().connection_lost(exc)
+        if isinstance(self.cycle, DirectCycle) and self.cycle.task is not None:
+            self.cycle.task.cancel()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - its text is ours
         """Uvicorn's answer to what is not HTTP, as a problem."""
@@ -142,10 +189,55 @@ class Connection(HttpToolsProtocol):
         if self._arriving_since is not None and now - self._arriving_since > limit:
             self._arriving_since = None
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "receipt", f"the request did not arrive within {limit:g} seconds")
+        if self._arriving_since is None:
+            self.close_if_idle(self.config.timeout_keep_alive)
         if self.num_unsent_bytes == 0:
             self.stuck_since = now
         elif now - self.stuck_since > limit:
             self.give_reply_up()
+
+    def _direct_cycle(self) -> DirectCycle | None:
+        """Of the request whose head is complete, where a direct route answers it: a plain one, which waits for no
+        other.
+        """
+        direct, parser = self.config.direct, self.parser
+        if direct is None or parser.get_method() != b"POST" or parser.get_http_version() != "1.1":
+            return None
+        if self._is_busy() or parser.should_upgrade():
+            return None
+        scope: Any = self.scope
+        cycle = direct.cycle(scope, self.url, self.transport)
+        if cycle is not None:
+            cycle.keep_alive = parser.should_keep_alive()
+            cycle.expects_continue = self.expect_100_continue
+        return cycle
+
+    def _begin(self, cycle: DirectCycle) -> None:
+        """Answer, at once where nothing has to be waited for."""
+        direct = self.config.direct
+        assert direct is not None
+        if self.transport.is_closing():
+            return
+        cycle.begin()
+        task = run_eagerly(direct.answer(cycle.exchange, cycle.route), partial(self._reply, cycle), self.loop)
+        if task is not None:
+            cycle.task = task
+            self.tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The edge answers whatever a route raises, unless nobody is there to read it.
+            if not isinstance(error, ClientDisconnect):
+                _logger.error("a request could not be answered; this is a bug", exc_info=error)
+            self.transport.close()
+
+    def _reply(self, cycle: DirectCycle, reply: Reply) -> None:
+        if self.transport.is_closing():
+            return
+        cycle.send(reply, self.server_state.default_headers)
+        self.on_response_complete()
 
     @property
     def num_unsent_bytes(self) -> int:

@@ -22,6 +22,7 @@ from service.parts import Parts
 from service.process.board import Board, Phase
 from service.process.connections import Bounds, Config
 from service.process.control import Channel
+from service.process.direct import DirectAnswers
 from service.process.membership import Membership
 from service.process.server import Server
 from service.settings import Settings
@@ -58,6 +59,7 @@ def main(given: dict[str, Any]) -> int:
     config = Config(
         application,
         bounds,
+        direct=DirectAnswers(application.state.edge),
         on_refused=lambda cause: parts.metrics.rejected.add((cause,)),
         lifespan="on",
         log_config=None,

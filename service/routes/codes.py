@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Scope
 
 from service import wire
 from service.dispatch import Dispatcher
 from service.edge import DirectRoute
 from service.engine import Engine
 from service.errors import ReplyTypeRefused, invalid, shown
-from service.exchange import Answer, Exchange
+from service.exchange import Answer, Exchange, exchange_of
 from service.given import OF_WHAT_WAS_GIVEN, limit_rows, read_given
 from service.openapi import problem_responses, reply_content, request_body
 from service.parts import Parts, parts_of
@@ -245,7 +244,7 @@ async def _answer(
         _require_one_array(job, media_type)
     named = {"model": engine.manifest.name, "version": engine.manifest.version}
     fields: dict[str, Any] = named | await job.reply(dispatcher, exchange.deadline)
-    exchange.scope["state"]["num_rows"] = len(fields[job.arrays[0]])
+    exchange.num_rows = len(fields[job.arrays[0]])
     reply = wire.Reply(engine.manifest, fields, job.arrays[0])
     if media_type == wire.PNG:
         _require_picture(np.asarray(fields["outputs"]), settings.max_image_pixels)
@@ -263,9 +262,9 @@ class DirectRoutes:
         self._parts = parts
         self._operations = {operation.name: operation for operation in OPERATIONS}
 
-    def __call__(self, scope: Scope) -> DirectRoute | None:
+    def __call__(self, path: str) -> DirectRoute | None:
         """None where the path is of another form; whether there is such a model is told when the route is called."""
-        match scope["path"].split("/"):
+        match path.split("/"):
             case ["", "v1", "models", model, verb]:
                 version = None
             case ["", "v1", "models", model, "versions", version, verb]:
@@ -273,31 +272,23 @@ class DirectRoutes:
             case _:
                 return None
         operation = self._operations.get(verb)
-        if operation is None or scope["method"] != "POST" or not model or version == "":
+        if operation is None or not model or version == "":
             return None
         return lambda exchange: _answer(self._parts, operation, exchange, model, version)
 
 
 def _newest(operation: Operation) -> Callable[..., Awaitable[Response]]:
     async def answer(request: Request, model: ModelName) -> Response:
-        return _response(await _answer(parts_of(request), operation, _exchange(request), model))
+        return (await _answer(parts_of(request), operation, exchange_of(request.scope), model)).to_response()
 
     return answer
 
 
 def _one_version(operation: Operation) -> Callable[..., Awaitable[Response]]:
     async def answer(request: Request, model: ModelName, version: Version) -> Response:
-        return _response(await _answer(parts_of(request), operation, _exchange(request), model, version))
+        return (await _answer(parts_of(request), operation, exchange_of(request.scope), model, version)).to_response()
 
     return answer
-
-
-def _exchange(request: Request) -> Exchange:
-    return Exchange(request.scope, request.receive)
-
-
-def _response(answer: Answer) -> Response:
-    return Response(answer.content, answer.status, dict(answer.headers), media_type=answer.media_type)
 
 
 def router() -> APIRouter:

@@ -13,11 +13,10 @@ import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Scope
 
 from service.edge import DirectRoute
 from service.errors import ModelUnavailable
-from service.exchange import Answer, Exchange
+from service.exchange import Answer, Exchange, exchange_of
 from service.open_inference import framing, metadata, statistics
 from service.open_inference.inference import infer
 from service.open_inference.replies import write_reply
@@ -96,12 +95,12 @@ async def infer_with_model(request: Request, model: ModelName) -> Response:
     `inputs` encodes, and reconstructs where `outputs` or `mean_squared_error` is asked for; `codes` and `relaxed`
     decode; no input draws codes from the prior. Without `outputs` all that there are come back, as the protocol has it.
     """
-    return _response(await _infer(parts_of(request), Exchange(request.scope, request.receive), model))
+    return (await _infer(parts_of(request), exchange_of(request.scope), model)).to_response()
 
 
 async def infer_with_model_version(request: Request, model: ModelName, version: Version) -> Response:
     """The same for one version."""
-    return _response(await _infer(parts_of(request), Exchange(request.scope, request.receive), model, version))
+    return (await _infer(parts_of(request), exchange_of(request.scope), model, version)).to_response()
 
 
 class DirectRoutes:
@@ -110,16 +109,16 @@ class DirectRoutes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def __call__(self, scope: Scope) -> DirectRoute | None:
+    def __call__(self, path: str) -> DirectRoute | None:
         """None where the path is of another form; whether there is such a model is told when the route is called."""
-        match scope["path"].split("/"):
+        match path.split("/"):
             case ["", "v2", "models", model, "infer"]:
                 version = None
             case ["", "v2", "models", model, "versions", version, "infer"]:
                 pass
             case _:
                 return None
-        if scope["method"] != "POST" or not model or version == "":
+        if not model or version == "":
             return None
         return lambda exchange: _infer(self._parts, exchange, model, version)
 
@@ -229,7 +228,7 @@ async def _infer(parts: Parts, exchange: Exchange, model: str, version: str | No
         exchange.deadline,
     )
     found = await infer(parts.dispatcher, engine, asked, exchange.deadline)
-    exchange.scope["state"]["num_rows"] = len(next(iter(found.arrays.values()), ()))
+    exchange.num_rows = len(next(iter(found.arrays.values()), ()))
     num_values = sum(found.arrays[output.name].size for output in asked.outputs if not output.binary)
     reply = await parts.dispatcher.run(
         lambda: write_reply(asked, engine.manifest, found.arrays, seed=found.seed),
@@ -239,10 +238,6 @@ async def _infer(parts: Parts, exchange: Exchange, model: str, version: str | No
     if reply.json_length is None:
         return Answer(reply.content, JSON)
     return Answer(reply.content, OCTET_STREAM, headers=((framing.HEADER, str(reply.json_length)),))
-
-
-def _response(answer: Answer) -> Response:
-    return Response(answer.content, answer.status, dict(answer.headers), media_type=answer.media_type)
 
 
 def _json(reply: dict[str, Any], status: int = 200) -> Response:

@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.exchange import exchange_of
 from service.live_models import Entry
 from service.open_inference import repository
 from service.open_inference.schemas import (
@@ -100,7 +101,7 @@ def _optional_body(model: Any, operation: str) -> dict[str, Any]:
 
 
 async def _body(request: Request, parts: Parts) -> bytes:
-    return await read_body(request, parts.settings.max_body_bytes)
+    return await read_body(exchange_of(request.scope), parts.settings.max_body_bytes)
 
 
 async def _entries(parts: Parts) -> list[Entry]:

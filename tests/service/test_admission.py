@@ -15,6 +15,7 @@ from service.app import create_app
 from service.catalog import Catalog
 from service.engine import Engine
 from service.errors import KeysRefused
+from service.exchange import Exchange
 from service.settings import Settings
 
 ENCODE = "/v1/models/tiny-binary/encode"
@@ -128,9 +129,13 @@ def test_settings_do_not_show_keys_when_they_are_printed() -> None:
     assert USER not in str(settings.model_dump())
 
 
-def head(**headers: str) -> dict[str, Any]:
+async def nothing() -> dict[str, Any]:
+    return {"type": "http.disconnect"}
+
+
+def exchange(**headers: str) -> Exchange:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return {"type": "http", "method": "POST", "path": "/v1/models/m/encode", "headers": raw, "state": {}}
+    return Exchange({"type": "http", "method": "POST", "path": "/v1/models/m/encode", "headers": raw}, nothing)
 
 
 @pytest.mark.parametrize(
@@ -140,15 +145,15 @@ def test_a_deadline_is_the_callers_and_at_most_the_services(
     monkeypatch: pytest.MonkeyPatch, limit: int, asked: str | None, seconds: float
 ) -> None:
     monkeypatch.setattr("service.admission.time.monotonic", lambda: 100.0)
-    scope = head(**({"x_request_timeout_ms": asked} if asked else {}))
-    Admission(Settings(request_timeout_ms=limit)).admit(scope)
-    assert scope["state"]["deadline"] == pytest.approx(100.0 + seconds)
+    asking = exchange(**({"x_request_timeout_ms": asked} if asked else {}))
+    Admission(Settings(request_timeout_ms=limit)).admit(asking)
+    assert asking.deadline == pytest.approx(100.0 + seconds)
 
 
 def test_without_a_limit_there_is_no_deadline() -> None:
-    scope = head()
-    Admission(Settings(request_timeout_ms=0)).admit(scope)
-    assert "deadline" not in scope["state"]
+    asking = exchange()
+    Admission(Settings(request_timeout_ms=0)).admit(asking)
+    assert asking.deadline is None
 
 
 @pytest.mark.parametrize("value", ["-1", "1.5", "soon", "", "1e3", "9" * 10])

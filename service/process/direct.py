@@ -1,0 +1,138 @@
+"""A request that its connection answers itself, by a direct route: no messages back and forth, and one write.
+
+Uvicorn runs an application in a task of its own, passes it the body and takes the reply in messages, and writes the
+head and the content of a reply one after the other. That takes longer than encoding a row. What is here stands where
+uvicorn has its `RequestResponseCycle`, with the same attributes, so that everything else about a connection (keeping it
+open, requests sent before the reply to the one before, draining, the end) is uvicorn's as before.
+"""
+
+import asyncio
+import re
+from collections.abc import Coroutine, Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol
+
+from starlette.types import Message, Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from service.edge import DirectRoute, Reply
+from service.exchange import Exchange
+
+_PLAIN = re.compile(rb"/v[12]/models/[A-Za-z0-9._/-]+")
+"""A path with nothing escaped. Whatever is unusual is the application's."""
+_KNOWN_PATHS = 1024
+_ENOUGH_BYTES = 1 << 20
+"""Of a body, to be looked at before the rest of it comes: whether it is too long already."""
+_JOINED_BYTES = 1 << 16
+"""Content that is copied behind its head, so that there is one buffer to send."""
+
+
+class Routes(Protocol):
+    """What knows direct routes, and answers by them."""
+
+    def find(self, path: str) -> DirectRoute | None:
+        """The route of a POST to a path."""
+
+    def answer(self, exchange: Exchange, route: DirectRoute) -> Coroutine[Any, Any, Reply]:
+        """Answer one request. Raises ClientDisconnect when its caller leaves."""
+
+
+class DirectAnswers:
+    """The direct routes, found by what a request line says."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._find = lru_cache(_KNOWN_PATHS)(partial(_find, routes))
+        self.answer = routes.answer
+
+    def cycle(self, scope: Scope, url: bytes, transport: asyncio.Transport) -> "DirectCycle | None":
+        """Of a POST whose head is complete; None where the application has to look at it."""
+        path, _, query = url.partition(b"?")
+        found = self._find(path)
+        if found is None or b"#" in query:
+            return None
+        scope["method"], scope["path"], scope["query_string"] = "POST", found.path, query
+        cycle = DirectCycle(transport, scope, found.route)
+        # Pages of other origins have rules of their own.
+        return None if b"origin" in cycle.exchange.headers else cycle
+
+
+class _Found(NamedTuple):
+    path: str
+    route: DirectRoute
+
+
+def _find(routes: Routes, path: bytes) -> _Found | None:
+    if not _PLAIN.fullmatch(path):
+        return None
+    text = path.decode("ascii")
+    route = routes.find(text)
+    return None if route is None else _Found(text, route)
+
+
+class DirectCycle:
+    """One request, from its head to the end of its reply."""
+
+    def __init__(self, transport: asyncio.Transport, scope: Scope, route: DirectRoute) -> None:
+        self.exchange = Exchange(scope, self.receive)
+        self.route = route
+        self.task: asyncio.Task[None] | None = None
+        """That answers, where the answer had to wait."""
+        self.expects_continue = False
+        # What uvicorn's protocol looks at and sets.
+        self.keep_alive = True
+        self.more_body = True
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = False
+        self.message_event = self
+        self._transport = transport
+        self._chunks: list[bytes] = []
+        self._num_bytes = 0
+        self._waiting: asyncio.Future[None] | None = None
+
+    def add(self, chunk: bytes) -> None:
+        """More of the body came."""
+        self._chunks.append(chunk)
+        self._num_bytes += len(chunk)
+        if self._num_bytes >= _ENOUGH_BYTES:
+            self.set()
+
+    def set(self) -> None:
+        """The rest of the body came, or the caller left. (The name is that of an event.)"""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def begin(self) -> None:
+        """Say of the exchange that its body is there, where it is."""
+        if not self.more_body:
+            self.exchange.content = self._taken()
+
+    async def receive(self) -> Message:
+        """All of the body, or as much as is enough to look at, as ASGI has it; to be called until there is no more."""
+        if self.more_body and self.expects_continue:
+            self.expects_continue = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while self.more_body and self._num_bytes < _ENOUGH_BYTES and not self.disconnected:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        if self.disconnected:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": self._taken(), "more_body": self.more_body}
+
+    def _taken(self) -> bytes:
+        chunks, self._chunks, self._num_bytes = self._chunks, [], 0
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def send(self, reply: Reply, default_headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """The whole reply, and the end of the connection where it is not kept."""
+        self.response_started = self.response_complete = True
+        head = STATUS_LINE[reply.status]
+        for name, value in default_headers:
+            head += b"%b: %b\r\n" % (name, value)
+        head += reply.head if self.keep_alive else reply.head + b"connection: close\r\n"
+        if len(reply.content) <= _JOINED_BYTES:
+            self._transport.write(b"%b\r\n%b" % (head, reply.content))
+        else:
+            self._transport.writelines([head, b"\r\n", reply.content])
+        if not self.keep_alive:
+            self._transport.close()
