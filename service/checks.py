@@ -90,7 +90,8 @@ def _numbers(field: str, array: NDArray[Any], row_shape: tuple[int, ...]) -> NDA
 
 def _check_shape(field: str, array: NDArray[Any], row_shape: tuple[int, ...]) -> None:
     """One row or more, each of `row_shape` or flat."""
-    if array.ndim == 0 or array.shape[1:] not in ((math.prod(row_shape),), row_shape):
+    shape = array.shape[1:]
+    if array.ndim == 0 or (shape != row_shape and shape != (math.prod(row_shape),)):
         raise invalid(field, f"rows of shape {row_expected(row_shape)}", f"an array of shape {list(array.shape)}")
     if not len(array):
         raise invalid(field, "at least one row", "none")

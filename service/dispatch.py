@@ -1,4 +1,4 @@
-"""The asynchronous front of engines: every route asks here, with the arguments and answers of `Engine`.
+"""The asynchronous front of engines: every route asks here, with an operation or with the arguments of `Engine`.
 
 It decides when and where a request's work is done, and whether it is done at all:
 
@@ -15,9 +15,8 @@ It decides when and where a request's work is done, and whether it is done at al
 import asyncio
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar, Unpack
 
@@ -29,10 +28,9 @@ from service.batching import Batcher, BatchLimits, Ran
 from service.checks import Floats
 from service.engine import EncodeParameters, Engine, GenerateParameters
 from service.errors import DeadlineExceeded, Overloaded
-from service.operations import Arrays, Operation, in_parts, joined
+from service.operations import Arrays, Encode, Generate, Operation, Reconstruct, in_parts, joined
 from service.prior import RunGraph
 from service.results import Encoding, Generation, Reconstruction
-from service.sampling import Sampling
 
 Result = TypeVar("Result")
 
@@ -124,19 +122,17 @@ class Dispatcher:
     ) -> Encoding:
         """As `Engine.encode`."""
         operation = await self._checked(partial(engine.to_encode, inputs, **parameters), inputs, deadline)
-        encoding = engine.encoding(operation, await self._done(engine, operation, deadline))
-        self._tell_of(engine, inputs, encoding, operation.sampling)
-        return encoding
+        return engine.encoding(operation, await self.answer(engine, operation, deadline))
 
     async def decode(self, engine: Engine, codes: NDArray[Any], *, deadline: float | None = None) -> Floats:
         """As `Engine.decode`."""
         operation = await self._checked(partial(engine.to_decode, codes), codes, deadline)
-        return (await self._done(engine, operation, deadline))["outputs"]
+        return (await self.answer(engine, operation, deadline))["outputs"]
 
     async def decode_relaxed(self, engine: Engine, relaxed: NDArray[Any], *, deadline: float | None = None) -> Floats:
         """As `Engine.decode_relaxed`."""
         operation = await self._checked(partial(engine.to_decode_relaxed, relaxed), relaxed, deadline)
-        return (await self._done(engine, operation, deadline))["outputs"]
+        return (await self.answer(engine, operation, deadline))["outputs"]
 
     async def reconstruct(
         self,
@@ -148,9 +144,7 @@ class Dispatcher:
     ) -> Reconstruction:
         """As `Engine.reconstruct`."""
         operation = await self._checked(partial(engine.to_reconstruct, inputs, **parameters), inputs, deadline)
-        reconstruction = engine.reconstruction(operation, await self._done(engine, operation, deadline))
-        self._tell_of(engine, inputs, reconstruction.encoding, operation.encode.sampling)
-        return reconstruction
+        return engine.reconstruction(operation, await self.answer(engine, operation, deadline))
 
     async def generate(
         self,
@@ -162,9 +156,7 @@ class Dispatcher:
     ) -> Generation:
         """As `Engine.generate`."""
         operation = engine.to_generate(num_codes, **parameters)
-        generation = engine.generation(operation, await self._done(engine, operation, deadline))
-        self._watch.drawn(engine, num_codes)
-        return generation
+        return engine.generation(operation, await self.answer(engine, operation, deadline))
 
     async def run(self, work: Callable[[], Result], estimated_seconds: float, deadline: float | None = None) -> Result:
         """The result of any other work that knows nothing of the event loop, such as reading a long body."""
@@ -172,42 +164,52 @@ class Dispatcher:
             return _in_time(work, deadline)
         return await asyncio.get_running_loop().run_in_executor(self._thread, _in_time, work, deadline)
 
-    def _tell_of(self, engine: Engine, inputs: NDArray[Any], encoding: Encoding, sampling: Sampling) -> None:
-        if encoding.codes is not None:
-            self._watch.encoded(engine, inputs, encoding.codes, is_sampled=not sampling.is_deterministic)
-        if encoding.near_ties is not None:
-            self._watch.near_ties(engine, int(encoding.near_ties.sum()))
+    async def answer(self, engine: Engine, operation: Operation, deadline: float | None = None) -> Arrays:
+        """What an operation of the engine finds, from runs that it shares with others."""
+        began, is_error = time.monotonic(), True
+        num_rows = operation.num_rows * operation.num_samples
+        try:
+            found = await self._found(engine, operation, num_rows, deadline)
+            is_error = False
+        finally:
+            self._watch.answered(engine, num_rows, time.monotonic() - began, is_error=is_error)
+        self._tell_of(engine, operation, found)
+        return found
+
+    def _tell_of(self, engine: Engine, operation: Operation, found: Arrays) -> None:
+        """Which codes were made."""
+        if isinstance(operation, Generate):
+            self._watch.drawn(engine, operation.num_codes)
+            return
+        encode = operation.encode if isinstance(operation, Reconstruct) else operation
+        if not isinstance(encode, Encode):
+            return
+        if (codes := found.get("codes")) is not None:
+            self._watch.encoded(engine, encode.rows, codes, is_sampled=not encode.sampling.is_deterministic)
+        if (near_ties := found.get("near_ties")) is not None:
+            self._watch.near_ties(engine, int(near_ties.sum()))
 
     async def _checked(self, check: Callable[[], Result], array: NDArray[Any], deadline: float | None) -> Result:
         return await self.run(check, array.nbytes * _CHECKED_SECONDS_PER_BYTE, deadline)
 
-    async def _done(self, engine: Engine, operation: Operation, deadline: float | None) -> Arrays:
-        began, is_error = time.monotonic(), True
-        try:
-            found = await self._found(engine, operation, deadline)
-            is_error = False
-        finally:
-            num_rows = operation.num_rows * operation.num_samples
-            self._watch.answered(engine, num_rows, time.monotonic() - began, is_error=is_error)
-        return found
-
-    async def _found(self, engine: Engine, operation: Operation, deadline: float | None) -> Arrays:
-        """What the operation finds, from runs that it shares with others."""
+    async def _found(self, engine: Engine, operation: Operation, num_rows: int, deadline: float | None) -> Arrays:
         desk = self._desks.get(id(engine)) or self._open(engine)
-        max_rows, run = self._rows_of_a_part(desk.max_rows, operation), desk.runs(deadline)
-        with self._backlog.admitted(operation.num_rows * operation.num_samples):
-            if operation.num_rows * operation.num_samples <= max_rows:
+        max_rows, run = self._rows_of_a_part(desk.max_rows, operation, num_rows), desk.runs(deadline)
+        self._backlog.admit(num_rows)
+        try:
+            if num_rows <= max_rows:
                 return await operation.arrays(run, max_rows)
             found = [await part.arrays(run, max_rows) for part in in_parts(operation, max_rows)]
             size_bytes = sum(array.nbytes for part in found for array in part.values())
             return await self.run(partial(joined, found), size_bytes * _CHECKED_SECONDS_PER_BYTE)
+        finally:
+            self._backlog.leave(num_rows)
 
-    def _rows_of_a_part(self, max_rows: int, operation: Operation) -> int:
+    def _rows_of_a_part(self, max_rows: int, operation: Operation, num_rows: int) -> int:
         """So few that what is done between runs, on the event loop, takes no longer than a run there may.
 
         That is drawing noise above all. It matters where runs have hundreds of rows, on a GPU.
         """
-        num_rows = operation.num_rows * operation.num_samples
         if num_rows <= _ENOUGH_ROWS:
             return max_rows
         seconds = max(self._limits.max_inline_seconds, _LEAST_HELD_SECONDS)
@@ -271,9 +273,8 @@ class Backlog:
         self._num_done, self._since = 0, time.monotonic()
         self.num_rows = 0
 
-    @contextmanager
-    def admitted(self, num_rows: int) -> Iterator[None]:
-        """Let so many rows in until the block is left. Raises Overloaded when they are too many beside others.
+    def admit(self, num_rows: int) -> None:
+        """Let so many rows in, until they leave. Raises Overloaded when they are too many beside others.
 
         A request that is alone is always let in: its size was limited where it was read.
         """
@@ -283,13 +284,10 @@ class Backlog:
                 retry_after_seconds=self.num_rows / self._rows_per_second,
             )
         self.num_rows += num_rows
-        try:
-            yield
-        finally:
-            self.num_rows -= num_rows
-            self._done(num_rows)
 
-    def _done(self, num_rows: int) -> None:
+    def leave(self, num_rows: int) -> None:
+        """Rows that were admitted are answered, or given up."""
+        self.num_rows -= num_rows
         self._num_done += num_rows
         passed = time.monotonic() - self._since
         if passed >= 1.0:

@@ -9,8 +9,7 @@ Shapes: B rows, S samples, N latents, K categories, D input values; `*latent` is
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,8 +69,7 @@ def joined(parts: Sequence[Arrays]) -> Arrays:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-@dataclass(frozen=True)
-class Encode:
+class Encode(NamedTuple):
     """Inputs to the wanted of `codes`, `relaxed`, `probabilities`, `logits`, `margins` and `near_ties`."""
 
     manifest: Manifest
@@ -96,7 +94,7 @@ class Encode:
         return self.rows.size * _SECONDS_PER_VALUE + num_drawn * _latent_size(self.manifest) * _SECONDS_PER_NOISE
 
     def part(self, at: slice) -> Self:
-        return replace(self, rows=self.rows[at], sampling=self.sampling.continued(at.start))
+        return self._replace(rows=self.rows[at], sampling=self.sampling.continued(at.start))
 
     async def arrays(self, run: RunGraph, max_rows: int) -> Arrays:
         if "near_ties" in self.wanted:
@@ -120,13 +118,12 @@ class Encode:
         return found
 
     async def _with_near_ties(self, run: RunGraph, max_rows: int) -> Arrays:
-        found = await replace(self, wanted=self.wanted - {"near_ties"} | {"margins"}).arrays(run, max_rows)
+        found = await self._replace(wanted=self.wanted - {"near_ties"} | {"margins"}).arrays(run, max_rows)
         found["near_ties"] = np.any(found["margins"] < self.near_tie_margin, axis=-1)
         return {name: found[name] for name in self.wanted}
 
 
-@dataclass(frozen=True)
-class Decode:
+class Decode(NamedTuple):
     """Codes, or relaxed codes, to `outputs`."""
 
     manifest: Manifest
@@ -150,8 +147,7 @@ class Decode:
         return self.num_rows * (_latent_size(self.manifest) + self.manifest.input.size) * _SECONDS_PER_VALUE
 
     def part(self, at: slice) -> Self:
-        return replace(
-            self,
+        return self._replace(
             codes=None if self.codes is None else self.codes[at],
             relaxed=None if self.relaxed is None else self.relaxed[at],
         )
@@ -165,8 +161,7 @@ class Decode:
         return {"outputs": outputs.reshape(len(outputs), *self.manifest.input.shape)}
 
 
-@dataclass(frozen=True)
-class Reconstruct:
+class Reconstruct(NamedTuple):
     """What `encode` wants, `outputs`, and `mean_squared_error`."""
 
     encode: Encode
@@ -185,11 +180,11 @@ class Reconstruct:
         return self.encode.seconds_beside_runs + 4 * num_compared * _SECONDS_PER_VALUE
 
     def part(self, at: slice) -> Self:
-        return replace(self, encode=self.encode.part(at))
+        return self._replace(encode=self.encode.part(at))
 
     async def arrays(self, run: RunGraph, max_rows: int) -> Arrays:
         manifest, wanted = self.encode.manifest, self.encode.wanted
-        found = await replace(self.encode, wanted=wanted | {"codes"}).arrays(run, max_rows)
+        found = await self.encode._replace(wanted=wanted | {"codes"}).arrays(run, max_rows)
         codes = found["codes"]
         lead = codes.shape[:-1]
         decode = Decode(manifest, codes=codes.reshape(-1, manifest.num_latents))
@@ -202,8 +197,7 @@ class Reconstruct:
         }
 
 
-@dataclass(frozen=True)
-class Generate:
+class Generate(NamedTuple):
     """Codes drawn from the prior: `outputs`, and the wanted of `codes` and `relaxed`."""
 
     manifest: Manifest
@@ -225,7 +219,7 @@ class Generate:
         return self.num_codes * (per_row + self.manifest.input.size * _SECONDS_PER_VALUE)
 
     def part(self, at: slice) -> Self:
-        return replace(self, num_codes=at.stop - at.start, sampling=self.sampling.continued(at.start))
+        return self._replace(num_codes=at.stop - at.start, sampling=self.sampling.continued(at.start))
 
     async def arrays(self, run: RunGraph, max_rows: int) -> Arrays:
         drawn = await self._draw(run, max_rows)
@@ -251,8 +245,7 @@ class Generate:
         return drawn
 
 
-@dataclass(frozen=True)
-class _Drawing:
+class _Drawing(NamedTuple):
     """Samples for parameters (or logits), with the sampler."""
 
     manifest: Manifest

@@ -2,8 +2,7 @@
 
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 from models.noise import MAX_SEED
 from service.errors import invalid, shown
@@ -26,8 +25,7 @@ MAX_FIRST_ROW = MAX_SEED
 FIRST_ROW_EXPECTED = f"an integer from 0 to {MAX_FIRST_ROW}"
 
 
-@dataclass(frozen=True)
-class Sampling:
+class Sampling(NamedTuple):
     """Checked parameters. `seed` is None only at temperature 0, where nothing is drawn."""
 
     temperature: float
@@ -64,7 +62,7 @@ class Sampling:
 
     def continued(self, num_rows: int) -> Self:
         """The same for the rows that follow the first `num_rows`."""
-        return replace(self, first_row=self.first_row + num_rows)
+        return self._replace(first_row=self.first_row + num_rows)
 
     @property
     def is_deterministic(self) -> bool:

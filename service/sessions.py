@@ -61,6 +61,7 @@ class GraphSession:
         wanted = providers.wanted(device, options, signature.inputs, bucket(max_rows))
         self._session = _open(content, device, wanted, num_threads)
         self._signature = signature
+        self._names = tuple(spec.name for spec in signature.inputs)
         _compare("input", signature.inputs, self._session.get_inputs())
         _compare("output", signature.outputs, self._session.get_outputs())
         is_elsewhere = self.provider != CPU
@@ -84,8 +85,8 @@ class GraphSession:
     def _run(self, inputs: Sequence[NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         if self._binds_io:
             return self._run_bound(inputs, outputs)
-        fed = dict(zip((spec.name for spec in self._signature.inputs), inputs, strict=True))
-        return list(self._session.run(list(outputs), fed))
+        found: list[NDArray[Any]] = self._session.run(list(outputs), dict(zip(self._names, inputs, strict=True)))
+        return found
 
     def _run_bound(self, inputs: Sequence[NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """With what the device reads and writes in its own memory, allocated there, and copied once each way.

@@ -11,16 +11,15 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service import wire
-from service.dispatch import Dispatcher
+from service import operations, wire
 from service.edge import DirectRoute
-from service.engine import Engine
+from service.engine import ENCODE_OUTPUTS, Engine
 from service.errors import ReplyTypeRefused, invalid, shown
 from service.exchange import Answer, Exchange, exchange_of
-from service.given import OF_WHAT_WAS_GIVEN, limit_rows, read_given
+from service.given import OF_WHAT_WAS_GIVEN, Rows, limit_rows, read_given
 from service.openapi import problem_responses, reply_content, request_body
+from service.operations import Arrays
 from service.parts import Parts, parts_of
-from service.results import Encoding
 from service.routes.versions import MODEL, VERSION, ModelName, Version, find
 from service.schemas import (
     CodeFormat,
@@ -35,20 +34,28 @@ from service.schemas import (
 )
 from service.settings import Settings
 
-_READ_JSON_SECONDS_PER_BYTE = 2.5e-9
-"""Arrays included; measured, and on the high side. Bodies of other types are read where they lie."""
+_JSON_SECONDS_PER_BYTE, _ARRAY_SECONDS_PER_BYTE = 3.5e-9, 1e-9
+"""Of reading a body and checking what is in it; measured, and on the high side."""
 
 _WRITE_SECONDS_PER_VALUE = {wire.JSON: 2e-8, wire.NPY: 1e-9, wire.PNG: 1e-7}
 
 
 class Job(NamedTuple):
-    """A request that was read."""
+    """A request that was read and checked."""
 
     arrays: Sequence[str]
     """The fields of the reply that a reply of a single array may hold."""
     code_format: CodeFormat
-    reply: Callable[[Dispatcher, float | None], Awaitable[dict[str, Any]]]
-    """Asks the dispatcher, with a deadline, and makes the fields of a reply of what comes."""
+    operation: operations.Operation
+    fields: Callable[[Arrays], dict[str, Any]]
+    """What the operation finds to the fields of a reply."""
+
+
+class Later(NamedTuple):
+    """A request that was read, and takes a while to be made a job: its images have to be decoded."""
+
+    seconds: float
+    job: Callable[[], Job]
 
 
 class Operation(NamedTuple):
@@ -58,61 +65,66 @@ class Operation(NamedTuple):
     summary: str
     request: type[BaseModel]
     response: type[BaseModel]
-    read: Callable[[Any, Engine, Settings], Job]
+    read: Callable[[Any, Engine, Settings], Job | Later]
     readable: tuple[str, ...]
     """The types of body that carry what it takes: rows, images, nothing."""
     writable: tuple[str, ...]
     """The types of reply: a picture only of what is decoded."""
 
 
-def _read_encode(document: Any, engine: Engine, settings: Settings) -> Job:
+def _read_encode(document: Any, engine: Engine, settings: Settings) -> Job | Later:
     request = wire.parse_request(document, EncodeRequest)
-    given = read_given(request, engine, settings)
-    outputs = [name for name in request.outputs if name not in OF_WHAT_WAS_GIVEN]
-
-    async def reply(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
-        rows = await given.rows(dispatcher, deadline)
-        encoding = await dispatcher.encode(
-            engine,
-            rows.inputs,
-            temperature=request.temperature,
-            relaxation_temperature=request.relaxation_temperature,
-            seed=request.seed,
-            num_samples=request.num_samples,
-            first_row=request.first_row,
-            outputs=outputs or ["codes"],
-            deadline=deadline,
-        )
-        if not outputs:
-            encoding = Encoding(encoding.seed)
-        return _encoding(encoding, request.code_format, engine) | rows.fields(request.outputs)
-
-    return Job(request.outputs, request.code_format, reply)
+    return _with_rows(request, partial(_encode_job, request, engine), engine, settings)
 
 
-def _read_reconstruct(document: Any, engine: Engine, settings: Settings) -> Job:
+def _read_reconstruct(document: Any, engine: Engine, settings: Settings) -> Job | Later:
     request = wire.parse_request(document, ReconstructRequest)
+    return _with_rows(request, partial(_reconstruct_job, request, engine), engine, settings)
+
+
+def _with_rows(
+    request: EncodeRequest, to_job: Callable[[Rows], Job], engine: Engine, settings: Settings
+) -> Job | Later:
     given = read_given(request, engine, settings)
+    if isinstance(given, Rows):
+        return to_job(given)
+    return Later(given.seconds_to_read, lambda: to_job(given.rows(engine.manifest, settings)))
+
+
+def _encode_job(request: EncodeRequest, engine: Engine, rows: Rows) -> Job:
+    operation, wanted = _to_encode(request, engine, rows)
+
+    def fields(found: Arrays) -> dict[str, Any]:
+        encoding = _encoding(operation.sampling.seed, found if wanted else {}, request.code_format, engine)
+        return encoding | rows.fields(request.outputs, engine.manifest)
+
+    return Job(request.outputs, request.code_format, operation, fields)
+
+
+def _reconstruct_job(request: EncodeRequest, engine: Engine, rows: Rows) -> Job:
+    operation, wanted = _to_encode(request, engine, rows)
+
+    def fields(found: Arrays) -> dict[str, Any]:
+        encoding = _encoding(operation.sampling.seed, found if wanted else {}, request.code_format, engine)
+        decoded = {name: found[name] for name in ("outputs", "mean_squared_error")}
+        return encoding | decoded | rows.fields(request.outputs, engine.manifest)
+
+    return Job(("outputs",), request.code_format, operations.Reconstruct(operation), fields)
+
+
+def _to_encode(request: EncodeRequest, engine: Engine, rows: Rows) -> tuple[operations.Encode, bool]:
+    """The operation, and whether anything of what it finds is asked for: codes are made in any case."""
     outputs = [name for name in request.outputs if name not in OF_WHAT_WAS_GIVEN]
-
-    async def reply(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
-        rows = await given.rows(dispatcher, deadline)
-        found = await dispatcher.reconstruct(
-            engine,
-            rows.inputs,
-            temperature=request.temperature,
-            relaxation_temperature=request.relaxation_temperature,
-            seed=request.seed,
-            num_samples=request.num_samples,
-            first_row=request.first_row,
-            outputs=outputs or ["codes"],
-            deadline=deadline,
-        )
-        encoding = found.encoding if outputs else Encoding(found.encoding.seed)
-        decoded = {"outputs": found.outputs, "mean_squared_error": found.mean_squared_error}
-        return _encoding(encoding, request.code_format, engine) | decoded | rows.fields(request.outputs)
-
-    return Job(("outputs",), request.code_format, reply)
+    operation = engine.to_encode(
+        rows.inputs,
+        temperature=request.temperature,
+        relaxation_temperature=request.relaxation_temperature,
+        seed=request.seed,
+        num_samples=request.num_samples,
+        first_row=request.first_row,
+        outputs=outputs or ["codes"],
+    )
+    return operation, bool(outputs)
 
 
 def _read_decode(document: Any, engine: Engine, settings: Settings) -> Job:
@@ -122,43 +134,34 @@ def _read_decode(document: Any, engine: Engine, settings: Settings) -> Job:
         raise invalid("codes", "exactly one of codes and relaxed", "both" if given else "neither")
     if "codes" in given:
         limit_rows("codes", request.codes, 1, settings)
-        codes = wire.parse_codes(request.codes, request.code_format, engine.manifest)
-
-        async def reply(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
-            return {"outputs": await dispatcher.decode(engine, codes, deadline=deadline)}
-
-        return Job(("outputs",), request.code_format, reply)
-    if "code_format" in request.model_fields_set:
-        raise invalid("code_format", "none with relaxed", shown(request.code_format))
-    limit_rows("relaxed", request.relaxed, 1, settings)
-    relaxed = wire.parse_numbers(request.relaxed, "relaxed", engine.manifest.latent_shape)
-
-    async def reply_to_relaxed(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
-        return {"outputs": await dispatcher.decode_relaxed(engine, relaxed, deadline=deadline)}
-
-    return Job(("outputs",), request.code_format, reply_to_relaxed)
+        operation = engine.to_decode(wire.parse_codes(request.codes, request.code_format, engine.manifest))
+    else:
+        if "code_format" in request.model_fields_set:
+            raise invalid("code_format", "none with relaxed", shown(request.code_format))
+        limit_rows("relaxed", request.relaxed, 1, settings)
+        relaxed = wire.parse_numbers(request.relaxed, "relaxed", engine.manifest.latent_shape)
+        operation = engine.to_decode_relaxed(relaxed)
+    return Job(("outputs",), request.code_format, operation, dict)
 
 
 def _read_generate(document: Any, engine: Engine, settings: Settings) -> Job:
     request = wire.parse_request(document, GenerateRequest)
     if request.num_samples > settings.max_rows:
         raise invalid("num_samples", f"at most {settings.max_rows}", shown(request.num_samples))
+    operation = engine.to_generate(
+        request.num_samples,
+        temperature=request.temperature,
+        relaxation_temperature=request.relaxation_temperature,
+        seed=request.seed,
+        first_row=request.first_row,
+        outputs=request.outputs,
+    )
 
-    async def reply(dispatcher: Dispatcher, deadline: float | None) -> dict[str, Any]:
-        found = await dispatcher.generate(
-            engine,
-            request.num_samples,
-            temperature=request.temperature,
-            relaxation_temperature=request.relaxation_temperature,
-            seed=request.seed,
-            first_row=request.first_row,
-            outputs=request.outputs,
-            deadline=deadline,
-        )
-        encoding = Encoding(found.seed, codes=found.codes, relaxed=found.relaxed)
-        return _encoding(encoding, request.code_format, engine) | {"outputs": found.outputs}
+    def fields(found: Arrays) -> dict[str, Any]:
+        encoding = _encoding(operation.sampling.seed, found, request.code_format, engine)
+        return encoding | {"outputs": found["outputs"]}
 
-    return Job(("outputs",), request.code_format, reply)
+    return Job(("outputs",), request.code_format, operation, fields)
 
 
 _NO_PICTURE = tuple(media_type for media_type in wire.WRITABLE if media_type != wire.PNG)
@@ -210,14 +213,14 @@ def _require_one_array(job: Job, media_type: str) -> None:
         raise invalid("code_format", f"indices for a reply of {media_type}", shown(job.code_format))
 
 
-def _encoding(encoding: Encoding, code_format: CodeFormat, engine: Engine) -> dict[str, Any]:
-    """What was asked for, with the codes in the format asked for."""
-    reply: dict[str, Any] = {"seed": encoding.seed}
-    if encoding.codes is not None:
-        reply["codes"] = wire.format_codes(encoding.codes, code_format, engine.manifest)
-    for name in ("relaxed", "probabilities", "logits", "margins", "near_ties"):
-        if (array := getattr(encoding, name)) is not None:
-            reply[name] = array
+def _encoding(seed: int | None, found: Arrays, code_format: CodeFormat, engine: Engine) -> dict[str, Any]:
+    """What of an encoding was found, with the codes in the format asked for."""
+    reply: dict[str, Any] = {"seed": seed}
+    for name in ENCODE_OUTPUTS:
+        if name in found:
+            reply[name] = found[name]
+    if "codes" in reply:
+        reply["codes"] = wire.format_codes(reply["codes"], code_format, engine.manifest)
     return reply
 
 
@@ -238,17 +241,21 @@ async def _answer(
         raise ReplyTypeRefused(f"Accept: expected another type than {wire.PNG}: {model} makes numbers, not pictures")
     content = await wire.read_body(exchange, settings.max_body_bytes)
     body = wire.Body(content, exchange.scope["query_string"], operation.name, engine.manifest)
-    seconds_to_read = len(content) * _READ_JSON_SECONDS_PER_BYTE if read is wire.READERS[wire.JSON] else 0.0
-    job = await dispatcher.run(lambda: operation.read(read(body), engine, settings), seconds_to_read, exchange.deadline)
+    seconds_per_byte = _JSON_SECONDS_PER_BYTE if read is wire.READERS[wire.JSON] else _ARRAY_SECONDS_PER_BYTE
+    job = await dispatcher.run(
+        lambda: operation.read(read(body), engine, settings), len(content) * seconds_per_byte, exchange.deadline
+    )
+    if isinstance(job, Later):
+        job = await dispatcher.run(job.job, job.seconds, exchange.deadline)
     if media_type != wire.JSON:
         _require_one_array(job, media_type)
-    named = {"model": engine.manifest.name, "version": engine.manifest.version}
-    fields: dict[str, Any] = named | await job.reply(dispatcher, exchange.deadline)
+    found = await dispatcher.answer(engine, job.operation, exchange.deadline)
+    fields: dict[str, Any] = {"model": engine.manifest.name, "version": engine.manifest.version} | job.fields(found)
     exchange.num_rows = len(fields[job.arrays[0]])
     reply = wire.Reply(engine.manifest, fields, job.arrays[0])
     if media_type == wire.PNG:
         _require_picture(np.asarray(fields["outputs"]), settings.max_image_pixels)
-    num_values = sum(value.size for value in fields.values() if isinstance(value, np.ndarray))
+    num_values = sum([value.size for value in fields.values() if isinstance(value, np.ndarray)])
     written = await dispatcher.run(
         lambda: write(reply), num_values * _WRITE_SECONDS_PER_VALUE[media_type], exchange.deadline
     )

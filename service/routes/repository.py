@@ -45,7 +45,7 @@ async def load_model(request: Request, model: ModelName) -> Response:
     """
     parts = parts_of(request)
     repository.check_load(await _body(request, parts))
-    _logger.info("request %s: load model %r", request.state.request_id, model)
+    _logger.info("request %s: load model %r", exchange_of(request.scope).request_id, model)
     await parts.model_control.load(model)
     return await _entries_of(parts, model)
 
@@ -58,7 +58,7 @@ async def unload_model(request: Request, model: ModelName) -> Response:
     """
     parts = parts_of(request)
     repository.check_unload(await _body(request, parts))
-    _logger.info("request %s: unload model %r", request.state.request_id, model)
+    _logger.info("request %s: unload model %r", exchange_of(request.scope).request_id, model)
     await parts.model_control.unload(model)
     return await _entries_of(parts, model)
 
