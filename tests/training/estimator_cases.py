@@ -114,14 +114,18 @@ def exact(latent, logits, cost):
 
 
 class Recorded:
-    """A cost that remembers the codes it met, detached."""
+    """A cost that remembers the codes it met, detached, and apart from them where `torch.func` differentiated it."""
 
     def __init__(self, cost):
         self.cost = cost
         self.seen = []
+        self.differentiated_at = []
 
     def __call__(self, codes):
-        self.seen.append(codes.detach())
+        if torch._C._functorch.is_functorch_wrapped_tensor(codes):
+            self.differentiated_at.append(torch._C._functorch.get_unwrapped(codes))
+        else:
+            self.seen.append(codes.detach())
         return self.cost(codes)
 
 
@@ -134,6 +138,7 @@ def expectation_over_codes(estimator, latent, logits, cost, *, tau=ONE, num_draw
     recorded = Recorded(cost)
     draws = draw(estimator, latent, logits, recorded, num_draws=num_draws, tau=tau)
     (seen,) = recorded.seen
+    seen = seen.reshape(num_draws, *latent.shape)
     total = torch.zeros_like(draws.logits[0])
     for code in all_codes(latent):
         where = (seen == code.to(seen)).flatten(start_dim=1).all(dim=1)

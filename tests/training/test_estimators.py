@@ -17,7 +17,7 @@ from estimator_cases import (
 )
 from tiny_vae import standard_errors
 
-from training.estimators import ESTIMATORS, fitting_estimators, straight_through
+from training.estimators import ESTIMATORS, draw_codes, fitting_estimators, straight_through
 from training.relaxations import RELAXATIONS, relax
 
 FALSE_ALARM = 1e-4
@@ -99,7 +99,8 @@ def test_estimators_of_one_code_draw_the_same_code_from_the_same_generator(laten
 def test_the_cost_is_evaluated_as_often_as_the_estimator_says(estimator, latent):
     recorded = Recorded(LinearCost(latent))
     draw(estimator, latent, random_logits(latent), recorded, num_draws=1)
-    assert sum(codes[0].numel() * len(codes) for codes in recorded.seen) == (
+    evaluated = recorded.seen + recorded.differentiated_at
+    assert sum(codes[0].numel() * len(codes) for codes in evaluated) == (
         estimator.num_evaluations(latent) * torch.Size(latent.shape).numel()
     )
 
@@ -196,3 +197,24 @@ def test_straight_through_is_exactly_the_code_forward_and_the_relaxed_value_back
     relaxed = scores.clone().requires_grad_()
     (relax(relaxed, torch.tensor(tau), latent.kind) * upstream).sum().backward()
     assert torch.equal(through.grad, relaxed.grad)
+
+
+@pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
+def test_several_codes_of_a_row_have_its_law_in_both_tails(latent):
+    num_samples = 200_000
+    logits = torch.cat([random_logits(latent), random_logits(latent, seed=5, scale=4.0), random_logits(latent, seed=6)])
+    logits[2] -= 300.0 if latent.kind == "categorical" else 0.0  # only differences between categories count
+    codes = draw_codes(posterior(logits, latent), torch.Generator().manual_seed(0), num_samples)
+    assert torch.equal(codes, latent.from_indices(latent.indices(codes)).double())
+    law = latent.law(logits).mean
+    error = (law * (1 - law) / num_samples).sqrt()
+    # Poisson where hardly any are expected: six standard errors and one code.
+    allowed = standard_errors(FALSE_ALARM, law.numel()) * error + 1 / num_samples
+    assert ((codes.mean(dim=0) - law).abs() <= allowed).all()
+
+
+def test_a_category_that_others_leave_nothing_to_is_never_drawn_and_one_that_takes_all_always_is():
+    latent = LATENTS[1]
+    logits = torch.tensor([[[0.0, -400.0, -400.0], [-400.0, -400.0, 0.0]]], dtype=torch.float64)
+    codes = draw_codes(posterior(logits, latent), torch.Generator().manual_seed(0), 10_000)
+    assert torch.equal(codes.mean(dim=0), torch.tensor([[[1, 0, 0], [0, 0, 1]]], dtype=torch.float64))

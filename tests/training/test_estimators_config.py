@@ -47,6 +47,7 @@ def test_options_are_read_from_a_configuration():
             {"name": "reinforce_leave_one_out", "num_samples": 1},
             "num_samples: expected at least 2, got 1; the baseline",
         ),
+        ({"name": "muprop", "num_samples": 0}, "num_samples: expected at least 1, got 0"),
         ({"name": "arm", "num_pairs": 0}, "num_pairs: expected at least 1, got 0"),
         ({"name": "disarm", "num_pairs": -1}, "num_pairs: expected at least 1, got -1"),
         ({"name": "gapped_straight_through", "gap": 0.0}, "gap: expected a finite number above 0, got 0.0"),
@@ -118,7 +119,7 @@ def test_the_fitting_estimators_are_those_that_can_be_built(latent):
 
 def test_only_the_methods_proved_so_call_themselves_unbiased():
     unbiased = {name for name, estimator in ESTIMATORS.items() if estimator.is_unbiased}
-    assert unbiased == {"reinforce_leave_one_out", "arm", "disarm", "exact"}
+    assert unbiased == {"reinforce_leave_one_out", "muprop", "arm", "disarm", "exact"}
     relaxed = {name for name, estimator in ESTIMATORS.items() if not estimator.is_discrete}
     assert relaxed == {"pathwise"}
 

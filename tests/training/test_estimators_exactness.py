@@ -27,6 +27,7 @@ from training.estimators import (
     DisArm,
     Exact,
     GappedStraightThrough,
+    MuProp,
     ReinforceLeaveOneOut,
     ReinMax,
     StraightThrough,
@@ -76,6 +77,24 @@ def test_neither_is_exact_beyond_its_order_nor_at_another_temperature(latent):
     assert relative_error(ReinMax(), latent, CubicCost(latent)) > 0.01
     assert relative_error(ReinMax(), latent, LinearCost(latent), tau=1.3) > 0.01
     assert relative_error(StraightThrough(backward_temperature=1.3), latent, LinearCost(latent)) > 0.01
+
+
+@pytest.mark.parametrize("num_samples", [1, 3])
+@pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
+def test_muprop_is_exact_in_every_draw_for_a_cost_that_is_linear_in_the_code(latent, num_samples):
+    logits, cost = random_logits(latent), LinearCost(latent)
+    draws = draw(MuProp(num_samples=num_samples), latent, logits, cost, num_draws=64).logits
+    wanted = exact(latent, logits, cost).logits
+    torch.testing.assert_close(draws, wanted.expand_as(draws), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("cost", [QuadraticCost, CubicCost, MultilinearCost])
+@pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
+def test_muprop_is_exact_in_expectation_for_any_cost(latent, cost):
+    # One code a draw, and the point of expansion is no draw: no luck decides.
+    logits, cost = random_logits(latent), cost(latent)
+    got = expectation_over_codes(MuProp(), latent, logits, cost)
+    torch.testing.assert_close(got, exact(latent, logits, cost).logits, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("latent", LATENTS, ids=by_kind)

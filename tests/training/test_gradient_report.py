@@ -121,7 +121,7 @@ def test_errors_of_straight_through_are_those_that_enumeration_gives(latent, tar
 
 def test_estimators_without_bias_show_none_and_those_with_bias_do(measured):
     _, report = measured
-    unbiased = {"reinforce_leave_one_out", "arm", "disarm"}
+    unbiased = {"reinforce_leave_one_out", "muprop", "arm", "disarm"}
     assert {row.estimator for row in report.rows} & unbiased
     for row in report.rows:
         interval = row.errors.squared_bias

@@ -8,8 +8,9 @@ is exact, biased and unbiased for, and where it was published, is in its docstri
 | follows the relaxed value | knows the law of the code alone | unbiased |
 | --- | --- | --- |
 | pathwise | straight_through | reinforce_leave_one_out |
-| straight_through_gumbel | gumbel_rao | arm, disarm (bits) |
-| decoupled_straight_through_gumbel | gapped_straight_through, reinmax | exact (few codes) |
+| straight_through_gumbel | gumbel_rao | muprop |
+| decoupled_straight_through_gumbel | gapped_straight_through | arm, disarm (bits) |
+|  | reinmax | exact (few codes) |
 """
 
 from training.errors import ConfigError
@@ -18,6 +19,7 @@ from training.estimators.exact import Exact
 from training.estimators.gapped import GappedStraightThrough
 from training.estimators.gumbel_rao import GumbelRao
 from training.estimators.interface import Cost, Estimate, Estimator, draw_codes
+from training.estimators.muprop import MuProp
 from training.estimators.reinmax import ReinMax
 from training.estimators.relaxed import DecoupledStraightThroughGumbel, Pathwise, StraightThroughGumbel
 from training.estimators.score_function import ReinforceLeaveOneOut
@@ -33,6 +35,7 @@ EstimatorConfig = (
     | GappedStraightThrough
     | ReinMax
     | ReinforceLeaveOneOut
+    | MuProp
     | Arm
     | DisArm
     | Exact
@@ -68,6 +71,7 @@ __all__ = [
     "Exact",
     "GappedStraightThrough",
     "GumbelRao",
+    "MuProp",
     "Pathwise",
     "ReinMax",
     "ReinforceLeaveOneOut",

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -95,14 +97,33 @@ class Estimator(ABC):
 def draw_codes(posterior: Posterior, generator: NoiseSource, num_samples: int | None = None) -> Float[Tensor, "..."]:
     """Exact samples of the code without gradient, [B, *latent], or [S, B, *latent] for `num_samples` of each row.
 
-    Gumbel-max, and its like for bits, on the logits: whatever the relaxation and its temperature, one generator state
-    gives one code.
+    One of each row by Gumbel-max, and its like for bits, on the logits: whatever the relaxation and its temperature,
+    one generator state gives one code. Several are for methods that want no relaxed value of the same noise, and take
+    one Logistic variable a latent.
     """
     latent, logits = posterior.latent, posterior.logits.detach()
+    if num_samples is not None and latent.kind == "categorical":
+        return _categories_by_inversion(logits, num_samples, generator)
     lead = () if num_samples is None else (num_samples,)
     standard = noise.draw(latent.noise, (*lead, *logits.shape), generator)
     # The sum is at least float32: in bfloat16 distinct scores would tie.
     return latent.most_probable(logits + standard).to(logits.dtype)
+
+
+def _categories_by_inversion(
+    logits: Float[Tensor, "B N K"], num_samples: int, generator: NoiseSource
+) -> Float[Tensor, "S B N K"]:
+    """One-hot samples, each the number of thresholds that a standard Logistic variable is above.
+
+    That variable is above the log-odds of "one of the first k" with the probability of all others. Log-odds are exact
+    in both tails, and a K-th of Gumbel-max's noise is drawn; a category rarer than 2^-24 may never come.
+    """
+    standard = noise.draw("logistic", (num_samples, *logits.shape[:-1], 1), generator)
+    law = torch.softmax(logits.float(), dim=-1)
+    first, others = law.cumsum(dim=-1)[..., :-1], law.flip(-1).cumsum(dim=-1).flip(-1)[..., 1:]
+    is_above = (standard >= first.log() - others.log()).to(logits.dtype)
+    # 1 where the threshold before is passed and the next is not.
+    return F.pad(is_above, (1, 0), value=1.0) - F.pad(is_above, (0, 1), value=0.0)
 
 
 def check_count(name: str, value: int, minimum: int, reason: str = "") -> None:
