@@ -17,11 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from training import noise
 from training.costs import distortion_cost
 from training.errors import ConfigError
 from training.estimators import Estimator, ReinforceLeaveOneOut, draw_codes
 from training.model import DiscreteVAE, default_relaxation
 from training.noise import NoiseSource
+from training.posteriors import Posterior
 from training.ranks import ALONE, Ranks
 from training.relaxations import RELAXATIONS
 from training.schedules import ConstantSchedule, ScheduleOption, smallest
@@ -39,6 +41,10 @@ class ObjectiveConfig:
 
     `encoder` is what the encoder follows where the bound is importance-weighted: the "bound" too, or the "inclusive_kl"
     of `inclusive_kl_surrogate`. The decoder and the prior follow the bound with either.
+
+    `input_dropout` is the share of input values that the encoder does not see in a step of training, so that it does
+    not learn the training rows by heart; see `posterior_of_some`. What is logged is the bound of the posterior that was
+    used, and nothing is hidden from it in an evaluation.
     """
 
     kl: Literal["discrete", "relaxed"] = "discrete"
@@ -47,8 +53,11 @@ class ObjectiveConfig:
     beta: ScheduleOption = field(default_factory=lambda: ConstantSchedule(value=1.0))
     free_bits: float = 0.0
     encoder: Literal["bound", "inclusive_kl"] = "bound"
+    input_dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.input_dropout < 1:
+            raise ValueError(f"input_dropout: expected a share of 0 or more and below 1, got {self.input_dropout}")
         if self.encoder == "inclusive_kl" and (self.num_importance_samples < 2 or self.kl == "relaxed"):
             raise ValueError(
                 'encoder: "inclusive_kl" weights the codes of an importance-weighted bound, expected '
@@ -110,6 +119,7 @@ def build_objective(
             relaxed_bound,
             model,
             num_samples=config.num_importance_samples,
+            input_dropout=config.input_dropout,
             prior_relaxation_temperature=torch.tensor(config.prior_relaxation_temperature, device=model.device),
         )
     if config.num_importance_samples > 1:
@@ -125,8 +135,16 @@ def build_objective(
             num_samples=config.num_importance_samples,
             estimator=estimator,
             encoder=config.encoder,
+            input_dropout=config.input_dropout,
         )
-    return partial(estimated_bound, model, estimator=estimator, free_bits=config.free_bits, ranks=ranks)
+    return partial(
+        estimated_bound,
+        model,
+        estimator=estimator,
+        free_bits=config.free_bits,
+        input_dropout=config.input_dropout,
+        ranks=ranks,
+    )
 
 
 def bound_name(model: DiscreteVAE) -> str:
@@ -144,6 +162,25 @@ def discrete_negative_elbo(
     return model.kl(posterior.logits, codes).sum(dim=-1) - model.log_likelihood(inputs, codes)
 
 
+def posterior_of_some(
+    model: DiscreteVAE, inputs: Float[Tensor, "B D"], input_dropout: float, generator: NoiseSource
+) -> Posterior:
+    """q(z|x) of rows some of whose values are hidden from the encoder, each with the probability `input_dropout`.
+
+    Dropout of the centred inputs (Srivastava et al. 2014): a hidden value is the data's mean, and what is left of the
+    difference from the mean is enlarged, so that a linear encoder gets the same in expectation. Any q bounds log p(x),
+    this one too: it regularises the encoder alone.
+    """
+    if input_dropout == 0:
+        return model.posterior(inputs)
+    # As many axes a row as a code's noise has, which is how a batch that several processes share tells them.
+    shape = (*inputs.shape, *(1 for _ in model.latent.shape[1:]))
+    standard = noise.draw("logistic", shape, generator).view_as(inputs)
+    is_seen = (standard >= math.log(input_dropout) - math.log1p(-input_dropout)).to(inputs.dtype)
+    mean = model.encoder.mean
+    return model.posterior(mean + (inputs - mean) * is_seen / (1 - input_dropout))
+
+
 def estimated_bound(
     model: DiscreteVAE,
     inputs: Float[Tensor, "B D"],
@@ -153,6 +190,7 @@ def estimated_bound(
     generator: NoiseSource,
     beta: Float[Tensor, ""] | float = 1.0,
     free_bits: float = 0.0,
+    input_dropout: float = 0.0,
     ranks: Ranks = ALONE,
 ) -> Objective:
     """-ELBO = E_q[-log p(x|z)] + KL(q(z|x) || p(z)), the expectation left to an estimator, the KL in closed form.
@@ -161,7 +199,7 @@ def estimated_bound(
     gradient; where they are relaxed it is the "relaxed loss" of Maddison et al. 2016, equation 22, and bounds nothing.
     An autoregressive prior has a closed form for each latent given the ones before it; it joins the expectation.
     """
-    posterior = model.posterior(inputs)
+    posterior = posterior_of_some(model, inputs, input_dropout, generator)
     distortion = distortion_cost(model, inputs)
     bound = bound_name(model) if estimator.is_discrete else "relaxed_loss"
     sampling = {"relaxation_temperature": relaxation_temperature, "generator": generator}
@@ -191,6 +229,7 @@ def relaxed_bound(
     prior_relaxation_temperature: Float[Tensor, ""],
     generator: NoiseSource,
     num_samples: int = 1,
+    input_dropout: float = 0.0,
     beta: Float[Tensor, ""] | float = 1.0,
 ) -> Objective:
     """-log 1/m sum p(x|y) p(y) / q(y|x) over m relaxed codes y: for m = 1 -ELBO of the *relaxed* model.
@@ -199,7 +238,7 @@ def relaxed_bound(
     logits. The only bound there is for relaxed samples (Maddison, Mnih and Teh 2016, equation 20 and section C.2); it
     says nothing of discrete codes.
     """
-    posterior = model.posterior(inputs)
+    posterior = posterior_of_some(model, inputs, input_dropout, generator)
     scores = posterior.scores(posterior.draw_noise(generator, num_samples))
     relaxed = posterior.relaxed(scores, relaxation_temperature)
     relaxed_logits = posterior.relaxed_logits(scores, relaxation_temperature)
@@ -229,6 +268,7 @@ def importance_weighted_bound(
     relaxation_temperature: Float[Tensor, ""],
     generator: NoiseSource,
     encoder: Literal["bound", "inclusive_kl"] = "bound",
+    input_dropout: float = 0.0,
     beta: Float[Tensor, ""] | float = 1.0,  # noqa: ARG001 - 1, says ObjectiveConfig; the one signature
 ) -> Objective:
     """-log 1/m sum p(x|z) p(z) / q(z|x) over m > 1 discrete codes (Burda et al. 2015, arXiv:1509.00519, equation 8).
@@ -239,7 +279,7 @@ def importance_weighted_bound(
     are made of the codes within a bound instead of other bounds (Mnih and Rezende 2016, arXiv:1602.06725). With it the
     encoder may follow the inclusive KL of the same codes.
     """
-    posterior = model.posterior(inputs)
+    posterior = posterior_of_some(model, inputs, input_dropout, generator)
     term = f"iwae_{num_samples}"
     if encoder == "inclusive_kl":
         codes = draw_codes(posterior, generator, num_samples)

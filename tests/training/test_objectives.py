@@ -2,8 +2,14 @@ import pytest
 import torch
 from tiny_vae import LATENTS, bits, exact_negative_elbo, log_likelihoods, log_posterior, standard_errors, vae
 
-from training.estimators import ESTIMATORS, fitting_estimators
-from training.objectives import estimated_bound
+from training.estimators import ESTIMATORS, ReinforceLeaveOneOut, fitting_estimators
+from training.objectives import (
+    ObjectiveConfig,
+    build_objective,
+    estimated_bound,
+    importance_weighted_bound,
+    posterior_of_some,
+)
 
 FALSE_ALARM = 1e-4
 TAU = torch.tensor(0.7, dtype=torch.float64)
@@ -109,3 +115,86 @@ def test_following_the_gradient_lowers_the_exact_negative_elbo(latent):
         optimizer.step()
     with torch.no_grad():
         assert exact_negative_elbo(model, inputs).mean() < before - 0.5
+
+
+class Shown(torch.nn.Module):
+    """An encoder that keeps what it is shown."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.mean = encoder.mean
+        self.encoder = encoder
+        self.inputs = None
+
+    def forward(self, inputs):
+        self.inputs = inputs
+        return self.encoder(inputs)
+
+
+@pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
+def test_a_hidden_value_is_the_mean_and_the_others_make_up_for_it(latent):
+    model, share, num_draws = vae(latent), 0.3, 50_000
+    inputs, mean = bits(1).expand(num_draws, -1), model.encoder.mean
+    shown = Shown(model.encoder)
+    model.encoder = shown
+    posterior_of_some(model, inputs, share, torch.Generator().manual_seed(0))
+    is_hidden = shown.inputs == mean
+    enlarged = mean + (inputs - mean) / (1 - share)
+    torch.testing.assert_close(shown.inputs, torch.where(is_hidden, mean, enlarged))
+    allowed = standard_errors(FALSE_ALARM, len(mean)) * (share * (1 - share) / num_draws) ** 0.5
+    assert ((is_hidden.double().mean(dim=0) - share).abs() < allowed).all()
+
+
+@pytest.mark.parametrize("latent", LATENTS, ids=by_kind)
+def test_with_nothing_hidden_no_noise_is_drawn_and_the_posterior_is_the_model_s(latent):
+    model, inputs, generator = vae(latent), bits(3), torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    assert torch.equal(posterior_of_some(model, inputs, 0.0, generator).logits, model.posterior(inputs).logits)
+    assert torch.equal(generator.get_state(), before)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"kl": "relaxed"},
+        {"num_importance_samples": 3},
+        {"num_importance_samples": 3, "encoder": "inclusive_kl"},
+    ],
+    ids=str,
+)
+def test_every_objective_hides_inputs_when_it_is_asked_to(config):
+    model, inputs = vae(LATENTS[0]), bits(5)
+    name = "pathwise" if "kl" in config else "reinforce_leave_one_out"
+    sampling = {"relaxation_temperature": TAU, "beta": 1.0}
+    losses = [
+        build_objective(ObjectiveConfig(**config, input_dropout=share), model, ESTIMATORS[name]())(
+            inputs, **sampling, generator=torch.Generator().manual_seed(0)
+        ).loss
+        for share in (0.0, 0.5)
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_the_bound_of_a_posterior_that_does_not_see_all_is_a_bound():
+    # In expectation above -log p(x), whatever the encoder was shown.
+    model, num_draws = vae(LATENTS[0]), 50_000
+    inputs = bits(1)
+    with torch.no_grad():
+        nll = -(log_likelihoods(model, inputs).logsumexp(dim=1) - 4 * torch.tensor(2.0).log())
+        bound = importance_weighted_bound(
+            model,
+            inputs.expand(num_draws, -1),
+            num_samples=5,
+            estimator=ReinforceLeaveOneOut(),
+            input_dropout=0.5,
+            relaxation_temperature=TAU,
+            generator=torch.Generator().manual_seed(0),
+        ).terms["iwae_5"]
+    assert bound.mean() - nll.item() > 6 * bound.std() / num_draws**0.5
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_of_hidden_inputs_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match="input_dropout: expected a share of 0 or more and below 1, got"):
+        ObjectiveConfig(input_dropout=share)

@@ -42,6 +42,7 @@ CASES = {
         objective={"num_importance_samples": 3, "encoder": "inclusive_kl"},
         estimator={"name": "reinforce_leave_one_out"},
     ),
+    "inputs hidden from the encoder": of(CATEGORIES, objective={"input_dropout": 0.3}),
     "an autoregressive prior": of(prior={"name": "autoregressive", "hidden": [8]}),
     "a weighted rate": of(objective={"beta": {"kind": "constant", "value": 0.3}}),
     "logistic-normal bits": of(relaxation={"name": "logistic_normal"}),

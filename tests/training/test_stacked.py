@@ -80,6 +80,7 @@ def test_every_estimator_can_be_computed_for_many_runs(latent, estimator):
         {"prior": {"name": "autoregressive", "hidden": [8]}},
         {"objective": {"num_importance_samples": 3}},
         {"objective": {"num_importance_samples": 3}, "estimator": {"name": "reinforce_leave_one_out"}},
+        {"objective": {"input_dropout": 0.3}},
         {"objective": {"kl": "relaxed"}, "estimator": {"name": "pathwise"}},
         {"relaxation": {"name": "kumaraswamy"}},
         {"relaxation": {"name": "logistic_normal"}},
