@@ -12,6 +12,10 @@ _REQUEST_ID = REQUEST_ID.lower().encode()
 _SOUND = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
+Content = bytes | memoryview
+"""A body: a view of memory where it is a long one."""
+
+
 class Exchange:
     """A request of which nothing but the head has been read."""
 
@@ -24,7 +28,7 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         """By names in lower case; of one that was sent several times, the last."""
         self.request_id = _given_id(scope) if _REQUEST_ID in self.headers else _new_id()
-        self.content: bytes | None = None
+        self.content: Content | None = None
         """All of the body, where it was there with the head; otherwise it has to be received."""
         self.caller: str | None = None
         """The name of the key that came with it, where one was needed."""

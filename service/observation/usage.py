@@ -125,7 +125,8 @@ class Counts:
         if key not in self._pending:
             self._pending[key] = engine, []
         self._pending[key][1].append(codes)
-        self._last_inputs[key] = engine, inputs
+        # A few of many rows are copied: a view of them would keep all.
+        self._last_inputs[key] = engine, inputs if len(inputs) <= _MARGIN_ROWS else inputs[:_MARGIN_ROWS].copy()
         self._num_pending += len(codes)
         if self._num_pending >= _MAX_PENDING_ROWS:
             self.flush()
@@ -152,7 +153,7 @@ class Counts:
         last, self._last_inputs = self._last_inputs, {}
         for engine, inputs in last.values():
             if (found := self._open(engine.manifest)) is not None:
-                margins = engine.encode(inputs[:_MARGIN_ROWS], outputs=("margins",)).margins
+                margins = engine.encode(inputs, outputs=("margins",)).margins
                 assert margins is not None
                 segment = self._segment(found)
                 segment[2] += margins.size

@@ -7,15 +7,16 @@ body, and every byte of the body must be accounted for.
 from collections.abc import Sequence
 
 from service.errors import invalid, quoted, shown
+from service.exchange import Content
 
 HEADER = "Inference-Header-Content-Length"
 _MAX_DIGITS = 18
 
 
-def split(body: bytes, header_values: Sequence[str]) -> tuple[bytes, memoryview]:
+def split(body: Content, header_values: Sequence[str]) -> tuple[bytes, memoryview]:
     """The JSON and what follows it, which is empty where there is no such header. Raises InvalidFields."""
     if not header_values:
-        return body, memoryview(b"")
+        return bytes(body), memoryview(b"")
     expected = f"a number of bytes from 0 to {len(body)}, the length of the body"
     if len(set(header_values)) > 1:
         raise invalid(HEADER, expected, f"{len(header_values)} values that differ")
@@ -25,7 +26,7 @@ def split(body: bytes, header_values: Sequence[str]) -> tuple[bytes, memoryview]
     if len(text) > _MAX_DIGITS or int(text) > len(body):
         raise invalid(HEADER, expected, quoted(text))
     length = int(text)
-    return body[:length], memoryview(body)[length:]
+    return bytes(body[:length]), memoryview(body)[length:]
 
 
 class Tail:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.manifest import Manifest
 from service.errors import invalid, shown
+from service.exchange import Content
 from service.open_inference.framing import Tail, split
 from service.open_inference.metadata import AVAILABLE, INPUTS, OUTPUTS, inputs_of
 from service.open_inference.parameters import Parameters, flag, members
@@ -52,7 +53,7 @@ class InferenceRequest:
         return any(output.name in names for output in self.outputs)
 
 
-def read_request(body: bytes, header_values: Sequence[str], manifest: Manifest, *, max_rows: int) -> InferenceRequest:
+def read_request(body: Content, header_values: Sequence[str], manifest: Manifest, *, max_rows: int) -> InferenceRequest:
     """`header_values` are those of Inference-Header-Content-Length. Raises MalformedBody or InvalidFields.
 
     Rows times samples are compared with `max_rows` before any array is made.

@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.edge import Reply
-from service.process.direct import DirectAnswers, DirectCycle
+from service.process.direct import Begun, DirectAnswers, DirectCycle
 from service.process.eager import run_eagerly
 
 _MAX_SURPLUS_BYTES = 64 << 20
@@ -81,7 +81,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._surplus_bytes = 0
-        self._to_begin: DirectCycle | None = None
+        self._to_begin: Begun | None = None
         """A direct request whose head came with the bytes that are being read."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -118,9 +118,9 @@ class Connection(HttpToolsProtocol):
         if len(self.headers) > self.config.bounds.max_headers:
             self._refuse_head()
             return
-        if (cycle := self._direct_cycle()) is not None:
-            self._to_begin = cycle
-            self.cycle = cycle  # type: ignore[assignment]  # it stands in for uvicorn's
+        if (begun := self._direct()) is not None:
+            self._to_begin = begun
+            self.cycle = begun.cycle  # type: ignore[assignment]  # it stands in for uvicorn's
         else:
             super().on_headers_complete()
         if self.config.draining and self.cycle is not None:
@@ -196,7 +196,7 @@ class Connection(HttpToolsProtocol):
         elif now - self.stuck_since > limit:
             self.give_reply_up()
 
-    def _direct_cycle(self) -> DirectCycle | None:
+    def _direct(self) -> Begun | None:
         """Of the request whose head is complete, where a direct route answers it: a plain one, which waits for no
         other.
         """
@@ -206,20 +206,22 @@ class Connection(HttpToolsProtocol):
         if self._is_busy() or parser.should_upgrade():
             return None
         scope: Any = self.scope
-        cycle = direct.cycle(scope, self.url, self.transport)
-        if cycle is not None:
-            cycle.keep_alive = parser.should_keep_alive()
-            cycle.expects_continue = self.expect_100_continue
-        return cycle
+        begun = direct.begun(scope, self.url, self.transport)
+        if begun is not None:
+            begun.cycle.keep_alive = parser.should_keep_alive()
+            begun.cycle.expects_continue = self.expect_100_continue
+        return begun
 
-    def _begin(self, cycle: DirectCycle) -> None:
+    def _begin(self, begun: Begun) -> None:
         """Answer, at once where nothing has to be waited for."""
         direct = self.config.direct
         assert direct is not None
         if self.transport.is_closing():
             return
-        cycle.begin()
-        task = run_eagerly(direct.answer(cycle.exchange, cycle.route), partial(self._reply, cycle), self.loop)
+        cycle = begun.cycle
+        cycle.begin(begun.exchange)
+        answer = direct.answer(begun.exchange, begun.route)
+        task = run_eagerly(answer, partial(self._reply, cycle), self.loop)
         if task is not None:
             cycle.task = task
             self.tasks.add(task)

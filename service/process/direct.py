@@ -10,8 +10,9 @@ import asyncio
 import re
 from collections.abc import Coroutine, Sequence
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
+import numpy as np
 from starlette.types import Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -22,7 +23,9 @@ _PLAIN = re.compile(rb"/v[12]/models/[A-Za-z0-9._/-]+")
 """A path with nothing escaped. Whatever is unusual is the application's."""
 _KNOWN_PATHS = 1024
 _ENOUGH_BYTES = 1 << 20
-"""Of a body, to be looked at before the rest of it comes: whether it is too long already."""
+"""Of a body, to be looked at before the rest of it comes: whether it is too long already. From here on what comes is
+written where it is read from later, if it was said how long it will be.
+"""
 _JOINED_BYTES = 1 << 16
 """Content that is copied behind its head, so that there is one buffer to send."""
 
@@ -44,16 +47,17 @@ class DirectAnswers:
         self._find = lru_cache(_KNOWN_PATHS)(partial(_find, routes))
         self.answer = routes.answer
 
-    def cycle(self, scope: Scope, url: bytes, transport: asyncio.Transport) -> "DirectCycle | None":
+    def begun(self, scope: Scope, url: bytes, transport: asyncio.Transport) -> "Begun | None":
         """Of a POST whose head is complete; None where the application has to look at it."""
         path, _, query = url.partition(b"?")
         found = self._find(path)
         if found is None or b"#" in query:
             return None
         scope["method"], scope["path"], scope["query_string"] = "POST", found.path, query
-        cycle = DirectCycle(transport, scope, found.route)
+        cycle = DirectCycle(transport)
+        exchange = Exchange(scope, cycle.receive)
         # Pages of other origins have rules of their own.
-        return None if b"origin" in cycle.exchange.headers else cycle
+        return None if b"origin" in exchange.headers else Begun(cycle, exchange, found.route)
 
 
 class _Found(NamedTuple):
@@ -72,9 +76,7 @@ def _find(routes: Routes, path: bytes) -> _Found | None:
 class DirectCycle:
     """One request, from its head to the end of its reply."""
 
-    def __init__(self, transport: asyncio.Transport, scope: Scope, route: DirectRoute) -> None:
-        self.exchange = Exchange(scope, self.receive)
-        self.route = route
+    def __init__(self, transport: asyncio.Transport) -> None:
         self.task: asyncio.Task[None] | None = None
         """That answers, where the answer had to wait."""
         self.expects_continue = False
@@ -84,16 +86,23 @@ class DirectCycle:
         self.disconnected = False
         self.response_started = False
         self.response_complete = False
-        self.message_event = self
         self._transport = transport
         self._chunks: list[bytes] = []
+        self._memory: memoryview | None = None
+        """For all of a long body, in place of the chunks."""
         self._num_bytes = 0
+        self._length: bytes | None = None
+        """What was said of the body."""
         self._waiting: asyncio.Future[None] | None = None
 
     def add(self, chunk: bytes) -> None:
         """More of the body came."""
-        self._chunks.append(chunk)
+        start = self._num_bytes
         self._num_bytes += len(chunk)
+        if self._memory is not None:
+            self._memory[start : self._num_bytes] = chunk
+            return
+        self._chunks.append(chunk)
         if self._num_bytes >= _ENOUGH_BYTES:
             self.set()
 
@@ -102,24 +111,49 @@ class DirectCycle:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
-    def begin(self) -> None:
-        """Say of the exchange that its body is there, where it is."""
-        if not self.more_body:
-            self.exchange.content = self._taken()
+    @property
+    def message_event(self) -> Self:
+        """What uvicorn wakes up whoever receives with."""
+        return self
+
+    def begin(self, exchange: Exchange) -> None:
+        """Give the exchange its body, where that is there, or hear how long it will be.
+
+        The exchange refers to this for what comes later, so this does not keep it: neither would be freed before Python
+        looks for cycles, and bodies are large.
+        """
+        if self.more_body:
+            self._length = exchange.headers.get(b"content-length")
+        else:
+            exchange.content = self._taken()
 
     async def receive(self) -> Message:
         """All of the body, or as much as is enough to look at, as ASGI has it; to be called until there is no more."""
         if self.more_body and self.expects_continue:
             self.expects_continue = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while self.more_body and self._num_bytes < _ENOUGH_BYTES and not self.disconnected:
+        while self.more_body and not self.disconnected:
+            if self._num_bytes >= _ENOUGH_BYTES and self._memory is None and not self._make_room():
+                break
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
         if self.disconnected:
             return {"type": "http.disconnect"}
         return {"type": "http.request", "body": self._taken(), "more_body": self.more_body}
 
-    def _taken(self) -> bytes:
+    def _make_room(self) -> bool:
+        """For all of the body, where it was said how long it will be; whoever receives has looked at that."""
+        if self._length is None:
+            return False
+        memory = np.empty(int(self._length), np.uint8).data
+        memory[: self._num_bytes] = b"".join(self._chunks)
+        self._chunks, self._memory = [], memory
+        return True
+
+    def _taken(self) -> bytes | memoryview:
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            return memory
         chunks, self._chunks, self._num_bytes = self._chunks, [], 0
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -136,3 +170,11 @@ class DirectCycle:
             self._transport.writelines([head, b"\r\n", reply.content])
         if not self.keep_alive:
             self._transport.close()
+
+
+class Begun(NamedTuple):
+    """A request whose head is complete, and what answers it."""
+
+    cycle: DirectCycle
+    exchange: Exchange
+    route: DirectRoute

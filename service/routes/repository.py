@@ -101,7 +101,7 @@ def _optional_body(model: Any, operation: str) -> dict[str, Any]:
 
 
 async def _body(request: Request, parts: Parts) -> bytes:
-    return await read_body(exchange_of(request.scope), parts.settings.max_body_bytes)
+    return bytes(await read_body(exchange_of(request.scope), parts.settings.max_body_bytes))
 
 
 async def _entries(parts: Parts) -> list[Entry]:

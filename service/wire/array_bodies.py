@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from service.checks import row_expected
 from service.errors import MalformedArray, invalid, shown
+from service.exchange import Content
 
 _MAX_HEADER_BYTES = 4096
 _NUMBERS = "iuf"
 _FLOAT32 = np.dtype("<f4")
 
 
-def read_rows(content: bytes, field: str, row_shape: Sequence[int]) -> NDArray[np.float32]:
+def read_rows(content: Content, field: str, row_shape: Sequence[int]) -> NDArray[np.float32]:
     """Rows [B, D] of little-endian float32. Raises InvalidFields unless whole rows came, and one at least."""
     row_bytes = math.prod(row_shape) * _FLOAT32.itemsize
     if not content or len(content) % row_bytes:
@@ -29,7 +30,7 @@ def read_rows(content: bytes, field: str, row_shape: Sequence[int]) -> NDArray[n
     return np.frombuffer(content, _FLOAT32).reshape(-1, math.prod(row_shape))
 
 
-def read_npy(content: bytes) -> NDArray[Any]:
+def read_npy(content: Content) -> NDArray[Any]:
     """The array of an npy file (numpy's format, versions 1 and 2): integers or floats, never objects.
 
     Raises MalformedArray.
@@ -42,7 +43,7 @@ def read_npy(content: bytes) -> NDArray[Any]:
         raise MalformedArray(
             f"the npy header is too long: expected at most {_MAX_HEADER_BYTES} bytes, received {start}"
         )
-    shape, is_fortran, dtype = _read_header(content[:start])
+    shape, is_fortran, dtype = _read_header(bytes(content[:start]))
     size_bytes = math.prod(shape) * dtype.itemsize
     if not size_bytes:
         raise MalformedArray(f"expected an npy file of at least one number, received the shape {list(shape)}")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from models.manifest import Manifest
 from service import images
 from service.errors import MediaTypeRefused, ReplyTypeRefused, quoted
+from service.exchange import Content
 from service.wire import array_bodies, json_arrays, json_bodies
 from service.wire.json_arrays import ArrayField
 from service.wire.parameters import parse_query, with_query
@@ -26,7 +27,7 @@ JPEG = "image/jpeg"
 class Body(NamedTuple):
     """What a reader gets to see of a request."""
 
-    content: bytes
+    content: Content
     query: bytes
     operation: str
     """`encode`, `decode`, `reconstruct` or `generate`."""
@@ -42,13 +43,14 @@ Writer = Callable[[Reply], bytes]
 
 
 def _read_json(body: Body) -> Any:
-    document = json_arrays.parse(body.content, _array_fields(body))
+    content = bytes(body.content)
+    document = json_arrays.parse(content, _array_fields(body, content))
     if document is None:
-        document = json_bodies.parse_json(body.content)
+        document = json_bodies.parse_json(content)
     return with_query(document, body.query) if body.query else document
 
 
-def _array_fields(body: Body) -> Mapping[str, ArrayField]:
+def _array_fields(body: Body, content: bytes) -> Mapping[str, ArrayField]:
     manifest = body.manifest
     match body.operation:
         case "generate":
@@ -56,7 +58,7 @@ def _array_fields(body: Body) -> Mapping[str, ArrayField]:
         case "decode":
             relaxed = {"relaxed": ArrayField("d", manifest.latent_shape)}
             # Where a format is named, codes may have to be strings, and lists an error.
-            if b"code_format" in body.content or b"code_format" in body.query:
+            if b"code_format" in content or b"code_format" in body.query:
                 return relaxed
             return relaxed | {"codes": ArrayField("i", (manifest.num_latents,))}
         case _:
@@ -79,7 +81,7 @@ def _read_rows(body: Body) -> Any:
 
 def _read_image(body: Body) -> Any:
     # Which of the two it is, its bytes say when it is opened.
-    return parse_query(body.query) | {"images": [images.File("body", body.content)]}
+    return parse_query(body.query) | {"images": [images.File("body", bytes(body.content))]}
 
 
 def _write_json(reply: Reply) -> bytes:

@@ -3,10 +3,10 @@
 from starlette.requests import ClientDisconnect
 
 from service.errors import BodyTooLarge, MediaTypeRefused, quoted, shown
-from service.exchange import Exchange
+from service.exchange import Content, Exchange
 
 
-async def read_body(exchange: Exchange, max_bytes: int) -> bytes:
+async def read_body(exchange: Exchange, max_bytes: int) -> Content:
     """The body, counted while it arrives: what Content-Length says is believed only where it is too much.
 
     Raises MediaTypeRefused where it is compressed, BodyTooLarge, and ClientDisconnect when the caller leaves.

@@ -33,6 +33,7 @@ def client(running_service: ServiceProcess) -> Iterator[httpx.Client]:
         (ENCODE, JSON, json.dumps({"inputs": ROWS}).encode()),
         (f"{ENCODE}?temperature=0.7&seed=3", JSON, json.dumps({"inputs": ROWS}).encode()),
         (ENCODE, RAW, np.full((3, 16), 0.5, np.float32).tobytes()),
+        (ENCODE, JSON, json.dumps({"inputs": ROWS}).encode() + b" " * 3_000_000),
         (ENCODE, RAW | {"Accept": "application/x-npy"}, np.full((3, 16), 0.5, np.float32).tobytes()),
         ("/v1/models/tiny-binary/versions/1/encode", JSON, json.dumps({"inputs": ROWS}).encode()),
         ("/v1/models/tiny-binary/decode", JSON, json.dumps({"codes": [[0, 1, 0, 1, 1, 0]]}).encode()),
@@ -130,12 +131,14 @@ def test_a_body_may_come_in_pieces(connection: socket.socket) -> None:
     assert first[0] == 200
 
 
-def test_a_body_may_come_in_chunks_of_unknown_number(connection: socket.socket) -> None:
-    body = json.dumps({"inputs": ROWS}).encode()
+@pytest.mark.parametrize("num_more", [0, 3_000_000])
+def test_a_body_may_come_in_chunks_of_unknown_number(connection: socket.socket, num_more: int) -> None:
+    body = json.dumps({"inputs": ROWS}).encode() + b" " * num_more
     head = f"POST {ENCODE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     connection.sendall(head.encode())
-    for start in range(0, len(body), 100):
-        piece = body[start : start + 100]
+    size = max(100, len(body) // 20)
+    for start in range(0, len(body), size):
+        piece = body[start : start + size]
         connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
     connection.sendall(b"0\r\n\r\n" + asked())
     first, second = replies(connection, 2)
