@@ -11,7 +11,10 @@ whole model and computes the same step on rows of its own. What they must agree 
 A process that nobody else trains with is the first of one, and all of it costs it nothing.
 """
 
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +29,9 @@ from training.errors import ConfigError, ProcessLost, RunError
 
 _TIMEOUT = timedelta(minutes=10)
 """How long the others are waited for. The first rank measures the validation split while they wait."""
+
+_PR_SET_PDEATHSIG = 1
+"""Of prctl(2): the signal that this process gets when the one that started it ends."""
 
 T = TypeVar("T")
 
@@ -167,11 +173,14 @@ def launched_ranks() -> Ranks:
 def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
     """Connect the ranks for as long as the block lasts; NCCL between GPUs, Gloo between the hosts' memories.
 
+    A rank is told to stop when its torchrun is gone, also where that was killed and could tell nobody.
+
     Raises ProcessLost when the others do not come.
     """
     if ranks.is_alone:
         yield
         return
+    _stop_with_launcher()
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     with _talking():
         store, _, _ = next(dist.rendezvous("env://", ranks.rank, ranks.size, timeout=_TIMEOUT))
@@ -182,6 +191,12 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
     # Not where the block raises: with a rank gone, NCCL would wait for it here.
     yield
     dist.destroy_process_group()
+
+
+def _stop_with_launcher() -> None:
+    """SIGTERM when the process that started this one ends; on Linux, elsewhere nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager

@@ -64,6 +64,15 @@ def children(process_id):
     return [int(child) for child in Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()]
 
 
+def is_running(process_id):
+    """Not ended; one that nobody has waited for yet has."""
+    try:
+        status = Path(f"/proc/{process_id}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(") ")[2][0] != "Z"
+
+
 def rank_of(process_id):
     environment = Path(f"/proc/{process_id}/environ").read_bytes().split(b"\0")
     return next((int(entry.removeprefix(b"RANK=")) for entry in environment if entry.startswith(b"RANK=")), None)
@@ -126,6 +135,22 @@ def test_told_to_stop_they_save_where_they_are_and_one_process_continues(tmp_pat
     whole = Trainer(settings, digits(), one, device=CPU)
     whole.fit(StopAt(whole, stopped_at + 10))
     assert_same_curve(two, one, tolerance=1e-2)
+
+
+def test_where_torchrun_is_killed_they_save_where_they_are_and_end(tmp_path):
+    settings = tiny_config(num_steps=100_000, log_every=10, checkpoint_every=100_000, evaluate_every=100_000)
+    two = configured(tmp_path / "two", settings)
+    with torchrun("fit", "--resume", "--run", two, log=tmp_path / "log") as process:
+        eventually(lambda: len(read_metrics(two)) >= 2, seconds=120)
+        orphans = children(process.pid)
+        try:
+            process.kill()
+            eventually(lambda: not any(map(is_running, orphans)), seconds=60)
+        finally:
+            for each in filter(is_running, orphans):
+                os.kill(each, signal.SIGKILL)
+    assert len(orphans) == 2
+    assert 20 <= newest(two).step < 100_000
 
 
 def test_where_one_is_killed_the_other_ends_with_a_sentence_and_both_begin_again_at_the_newest_checkpoint(tmp_path):
