@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from service_process import ServiceProcess
-from tiny_models import TINY_MODELS, TinyModel
+from tiny_models import TinyModel
 
 kserve = pytest.importorskip("kserve", reason="kserve is of the group test-kserve: `make test-torchless` has it")
 infer_type = pytest.importorskip("kserve.protocol.infer_type")
@@ -24,16 +24,6 @@ pytestmark = [
 ]
 
 Result = TypeVar("Result")
-
-
-@pytest.fixture(params=TINY_MODELS, ids=lambda model: model.name)
-def model(request: pytest.FixtureRequest) -> TinyModel:
-    return request.param
-
-
-@pytest.fixture(params=[False, True], ids=["json", "binary"])
-def is_binary(request: pytest.FixtureRequest) -> bool:
-    return request.param
 
 
 def asked(ask: Callable[[Any], Awaitable[Result]]) -> Result:

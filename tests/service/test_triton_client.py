@@ -11,7 +11,7 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from numpy.typing import NDArray
 from service_process import ServiceProcess
-from tiny_models import TINY_BINARY, TINY_CATEGORICAL, TINY_MODELS, TinyModel
+from tiny_models import TINY_BINARY, TINY_CATEGORICAL, TinyModel
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from service.open_inference.metadata import OUTPUTS
@@ -73,16 +73,6 @@ class Service:
 
 
 WAYS = [infer_with_sync, infer_with_async_infer, infer_with_asyncio]
-
-
-@pytest.fixture(params=TINY_MODELS, ids=lambda model: model.name)
-def model(request: pytest.FixtureRequest) -> TinyModel:
-    return request.param
-
-
-@pytest.fixture(params=[False, True], ids=["json", "binary"])
-def is_binary(request: pytest.FixtureRequest) -> bool:
-    return request.param
 
 
 @pytest.fixture(params=WAYS, ids=lambda way: way.__name__)
