@@ -14,7 +14,8 @@ has (the command itself and, with workers, Ray's).
 What it takes to read the rows into memory is measured alone too: no job can do without it. `share_of_floor_per_core` is
 against both together.
 
-The floor is measured once more before every job, on a machine that may be shared; of each, the best of the rounds.
+A machine that others share is not equally fast all the time: the floor is measured before and after every job, a job's
+share is of the mean of the two, and of the rounds the one with the median share is shown.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import json
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -77,41 +79,43 @@ def main() -> None:
 
 def _measure(stored: StoredModel, rows: np.ndarray, scratch: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     floor = _floor(stored)
-    raw = 0.0
+    floors: list[float] = []
+    jobs = []
     reading: dict[str, float] = {}
-    best: dict[tuple[str, int], dict[str, Any]] = {}
     for source in arguments.sources:
         path = _SOURCES[source](scratch / "rows", rows)
         # Whatever is written to the disk behind our back would be part of the first rates.
         os.sync()
+        rounds: dict[int, list[dict[str, Any]]] = {num_workers: [] for num_workers in arguments.workers}
+        read = []
         for _ in range(arguments.rounds):
-            reading[source] = max(reading.get(source, 0.0), _reading(path))
+            read.append(_reading(path))
+            before = floor(rows[:_FLOOR_ROWS])
             for num_workers in arguments.workers:
-                raw = max(raw, floor(rows[:_FLOOR_ROWS]))
                 one = _job(stored, path, scratch / "codes", num_workers, arguments.rows_per_part)
-                if one["rows_per_second"] > best.get((source, num_workers), {"rows_per_second": 0})["rows_per_second"]:
-                    best[source, num_workers] = one
+                after = floor(rows[:_FLOOR_ROWS])
+                share = one["rows_per_second"] / (before + after) * 2 / max(1, num_workers)
+                rounds[num_workers].append(one | {"share_of_onnxruntime_per_core": share})
+                floors.append(before)
+                before = after
         path.unlink()
-    at_once = {
-        number: max(_floors_at_once(stored, number) for _ in range(arguments.rounds))
-        for number in sorted({1, *arguments.workers} - {0})
-    }
+        reading[source] = statistics.median(read)
+        for num_workers, of_all in rounds.items():
+            middle = sorted(of_all, key=lambda one: one["share_of_onnxruntime_per_core"])[len(of_all) // 2]
+            shares = [one["share_of_onnxruntime_per_core"] for one in of_all]
+            jobs.append({"source": source, "workers": num_workers, **middle, "shares_of_rounds": shares})
+    raw = statistics.median(floors)
+    for job in jobs:
+        job["share_of_floor_per_core"] = job["share_of_onnxruntime_per_core"] * (1 + raw / reading[job["source"]])
     return {
         "onnxruntime_rows_per_second": raw,
-        "onnxruntime_rows_per_second_of_processes": at_once,
+        "onnxruntime_rows_per_second_range": [min(floors), max(floors)],
+        "onnxruntime_rows_per_second_of_processes": {
+            number: statistics.median(_floors_at_once(stored, number) for _ in range(arguments.rounds))
+            for number in sorted({1, *arguments.workers} - {0})
+        },
         "reading_rows_per_second": reading,
-        "jobs": [
-            {
-                "source": source,
-                "workers": num_workers,
-                **one,
-                "share_of_onnxruntime_per_core": one["rows_per_second"] / raw / max(1, num_workers),
-                "share_of_floor_per_core": one["rows_per_second"]
-                * (1 / raw + 1 / reading[source])
-                / max(1, num_workers),
-            }
-            for (source, num_workers), one in best.items()
-        ],
+        "jobs": jobs,
     }
 
 
@@ -238,7 +242,12 @@ def _job(stored: StoredModel, source: Path, codes: Path, num_workers: int, rows_
 def _run_job(source: str, codes: str, model: str, num_workers: int, rows_per_part: int) -> None:
     """In the process of a job: do it, and print what it took."""
     stored = _stored(model)
-    taken: list[tuple[float, tuple[float, float]]] = []
+    taken = []
+
+    def note(done: int, of: int) -> None:
+        if done >= of or (done >= of // 2 and not taken):
+            taken.append((time.perf_counter(), _processor_seconds(num_workers)))
+
     started = time.perf_counter()
     report = bulk.run(
         "encode",
@@ -248,7 +257,7 @@ def _run_job(source: str, codes: str, model: str, num_workers: int, rows_per_par
         num_workers=num_workers,
         rows_per_part=rows_per_part,
         device="cpu",
-        on_progress=lambda _done, _of: taken.append((time.perf_counter(), _processor_seconds(num_workers))),
+        on_progress=note,
     )
     if report.num_bad:
         raise SystemExit(f"{report.num_bad} rows could not be encoded, of a source that has none that are bad")
@@ -256,7 +265,7 @@ def _run_job(source: str, codes: str, model: str, num_workers: int, rows_per_par
     receipts = sorted(path.stat().st_mtime_ns for path in (Path(codes) / RECEIPTS).iterdir())
     half = len(receipts) // 2
     seconds = (receipts[-1] - receipts[half - 1]) / 1e9
-    (begun, before), (ended, after) = taken[half], taken[-1]
+    (begun, before), (ended, after) = taken[0], taken[-1]
     doing, beside = ((now - then) / (ended - begun) for then, now in zip(before, after, strict=True))
     print(
         json.dumps(
@@ -305,7 +314,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", nargs="*", choices=MODELS, default=["mnist-binary"])
     parser.add_argument("--rows", type=int, default=524_288, help="default: %(default)s")
-    parser.add_argument("--rows-per-part", type=int, default=32_768, help="default: %(default)s")
+    parser.add_argument("--rows-per-part", type=int, default=65_536, help="default: %(default)s")
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 1, 2], help="0: without Ray; default: 0 1 2")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--scratch", type=Path, help="where the rows are written; default: the temporary folder")
