@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from models.codefile import CodeFile
-from models.errors import CodeFileError, WrongModel
+from models.errors import CodeFileError, WrongModel, cause_of
 from models.noise import MAX_SEED
 from models.repository import StoredModel
 from service.bulk import cluster, jobs
@@ -93,8 +93,15 @@ def run(
             on_progress(behind, source.num_rows)
         num_bad = jobs.write_errors(destination, source, done)
     except OSError as error:
-        raise JobFailed(f"{destination_uri}: cannot be written: {first_line(error)}") from error
+        raise JobFailed(f"{destination_uri}: cannot be written: {_told(error)}; started again, it goes on") from error
     return Report(sum(receipt.num_rows for receipt in done.values()), len(parts), done_before, num_bad)
+
+
+def _told(error: OSError) -> str:
+    """What the system said, of which file, and what to do; or what a storage that is no system's said."""
+    if error.errno is None:
+        return first_line(error)
+    return f"{error.filename}: {cause_of(error)}" if error.filename else cause_of(error)
 
 
 def _codes_of(stored: StoredModel) -> Callable[[pa.NativeFile, str], tuple[int, ...]]:

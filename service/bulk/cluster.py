@@ -4,6 +4,7 @@ What travels is the number of a part and its receipt; rows are read and written 
 dies is replaced and its part done again, which gives the same file.
 """
 
+import json
 import logging
 import os
 import socket
@@ -68,7 +69,7 @@ def on_ray(given: Assignment, *, num_workers: int, gpus_per_worker: float, addre
         )
         for row in done.iter_rows():
             if row["failure"]:
-                raise OSError(row["failure"])
+                raise OSError(*json.loads(row["failure"]))
             yield Receipt.from_json(row["receipt"])
     except ray.exceptions.RayError as error:
         raise JobFailed(_cause(error)) from error
@@ -91,7 +92,12 @@ class _Worker:
             return {"receipt": self._worker.do(self._parts[row["at"]]).to_json(), "failure": ""}
         except OSError as error:
             # Told and not raised: Ray would try again for a while and wrap the error in its own words.
-            return {"receipt": b"", "failure": str(error)}
+            return {"receipt": b"", "failure": json.dumps(_arguments(error))}
+
+
+def _arguments(error: OSError) -> list[Any]:
+    """What makes the same error elsewhere."""
+    return [str(error)] if error.errno is None else [error.errno, error.strerror, error.filename]
 
 
 def _require_answer(address: str) -> None:

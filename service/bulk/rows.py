@@ -74,6 +74,9 @@ class Batch:
     def stretches(self) -> Iterator["Batch"]:
         """In pieces whose numbers follow each other: where bad rows were left out, there are several."""
         numbers = self.labels.numbers
+        if numbers[-1] - numbers[0] == len(numbers) - 1:
+            yield self
+            return
         edges = [0, *(np.flatnonzero(np.diff(numbers) != 1) + 1).tolist(), len(numbers)]
         for start, stop in pairwise(edges):
             yield Batch(self.rows[start:stop], self.labels[start:stop])

@@ -1,10 +1,12 @@
 """Bulk jobs in one process: the codes are those of the engine, a job goes on where it ended, nothing bad is lost."""
 
+import errno
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -341,6 +343,28 @@ def test_a_destination_that_cannot_be_written_ends_in_one_sentence_and_goes_on_l
     (tmp_path / "codes" / "part-000001.parquet").rmdir()
     report = encode(dataset, tmp_path / "codes", stored, rows_per_part=30)
     assert (report.num_rows, report.num_parts_done_before) == (100, 1)
+
+
+def test_a_disk_that_fills_up_is_told_with_what_to_do(tmp_path: Path, dataset: Path, stored: StoredModel) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class FullFileSystem(MemoryFileSystem):
+        protocol = "full"
+        store: ClassVar[dict[str, Any]] = {}
+        pseudo_dirs: ClassVar[list[str]] = [""]
+
+        def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+            if mode == "wb" and "part-000001" in path:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            return super()._open(path, mode, **options)
+
+    fsspec.register_implementation("full", FullFileSystem, clobber=True)
+    expected = (
+        r"full://codes: cannot be written: .*part-000001.*: No space left on device; make room there; started again"
+    )
+    with pytest.raises(JobFailed, match=expected):
+        bulk.run("encode", str(dataset), "full://codes", stored, device="cpu", rows_per_part=30)
 
 
 def test_any_file_system_of_fsspec_will_do(tmp_path: Path, dataset: Path, stored: StoredModel) -> None:
