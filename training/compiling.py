@@ -16,14 +16,19 @@ class CompiledFunction(Generic[_P, _R]):
     """Compiled when it is first called, for the shapes of that call.
 
     Where that fails, for want of a C++ compiler on a CPU for instance, one line of the log says so and the function is
-    called instead, in that call and in every later one: the numbers are the same but for their rounding.
+    called instead, or what was given to be called `otherwise`, in that call and in every later one: the numbers are
+    the same but for their rounding.
     """
 
     def __init__(
-        self, function: Callable[_P, _R], *, compiler: Callable[[Callable[_P, _R]], Callable[_P, _R]] | None = None
+        self,
+        function: Callable[_P, _R],
+        *,
+        otherwise: Callable[_P, _R] | None = None,
+        compiler: Callable[[Callable[_P, _R]], Callable[_P, _R]] | None = None,
     ) -> None:
         """`compiler` None is `torch.compile`."""
-        self._function = function
+        self._otherwise = function if otherwise is None else otherwise
         self._call = torch.compile(function, dynamic=False) if compiler is None else compiler(function)
         self._is_first = True
 
@@ -37,5 +42,5 @@ class CompiledFunction(Generic[_P, _R]):
             # What the compiler needs and lacks is its own to say, in many kinds of RuntimeError.
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             logger.warning("steps are not compiled (%s)", reason)
-            self._call = self._function
+            self._call = self._otherwise
         return self._call(*args, **kwargs)

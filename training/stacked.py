@@ -22,12 +22,14 @@ from training.batches import as_inputs
 from training.config import RunConfig
 from training.data import Dataset
 from training.errors import NotStackable
+from training.loss_of_weights import LossOfWeights
 from training.model import DiscreteVAE
-from training.noise import DrawnNoise, draw_each
-from training.objectives import TrainingObjective, build_objective
+from training.noise import draw_each
+from training.objectives import build_objective
 from training.optimizers import build_optimizer
 from training.runs import build_model
-from training.step import ScheduleTable, accumulate, batches_of, probe, scheduled, use_precision
+from training.step import ScheduleTable, batches_of, probe, scheduled, use_precision
+from training.tally import accumulate
 
 
 class StackedProgram:
@@ -55,7 +57,7 @@ class StackedProgram:
             for name, parameter in model.named_parameters():
                 parameter.data = self._weights[name][number]
         use_precision(models[0], first.training.precision)
-        self._loss = _Loss(models[0], build_objective(first.objective, models[0], first.estimator))
+        self._loss = LossOfWeights(models[0], build_objective(first.objective, models[0], first.estimator))
         self.draws, terms = probe(models[0], self._loss.objective, self._batches[0])
         self.generators = [torch.Generator(device).manual_seed(config.training.seed) for config in configs]
         windows = torch.zeros(len(configs), 1 + len(terms), dtype=torch.float64, device=device)
@@ -231,19 +233,3 @@ class _Group:
                     slot[name] = entry.clone()
                 else:
                     slot.setdefault(name, torch.zeros_like(parameter))[place].copy_(entry)
-
-
-class _Loss(nn.Module):
-    """The loss as a function of the model's weights, for `torch.func.functional_call`."""
-
-    def __init__(self, model: DiscreteVAE, objective: TrainingObjective) -> None:
-        super().__init__()
-        self.model = model
-        self.objective = objective
-
-    def forward(
-        self, inputs: Float[Tensor, "B D"], tau: Float[Tensor, ""], beta: Float[Tensor, ""], drawn: list[Tensor]
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, " T"]]:
-        """The loss, and the means of the terms that are logged."""
-        objective = self.objective(inputs, relaxation_temperature=tau, generator=DrawnNoise(drawn), beta=beta)
-        return objective.loss, torch.stack(list(objective.terms.values())).mean(dim=-1)

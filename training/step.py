@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from training.batches import TrainingBatches
@@ -18,12 +18,14 @@ from training.compiling import CompiledFunction
 from training.config import RunConfig
 from training.data import Dataset
 from training.errors import ConfigError
+from training.fused_step import FusedStep, StepInputs, why_not_fused
 from training.model import DiscreteVAE
 from training.noise import Draw, DrawnNoise, NoiseOfRows, NoiseRecorder, NoiseSource, draw
 from training.objectives import Objective, TrainingObjective, build_objective
 from training.optimizers import build_optimizer, load_state
 from training.ranks import ALONE, Ranks
 from training.schedules import Schedule, value
+from training.tally import accumulate
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +73,15 @@ class StepProgram:
         self.draws, self.terms = probe(model, self._objective, batches)
         self.window = torch.zeros(1 + len(self.terms), dtype=torch.float64, device=device)
         self._count, self._sums = self.window[:1], self.window[1:]
-        self._compiled_loss = CompiledFunction(self._loss_of_noise) if settings.compile else None
+        self._compiled_loss: CompiledFunction[..., Objective] | None = None
+        self._fused: FusedStep | None = None
+        if settings.compile:
+            reason = why_not_fused(device, self.optimizer, ranks)
+            if reason is None:
+                self._fused = FusedStep(model, self._objective, self.optimizer, otherwise=self._plain)
+            else:
+                logger.info("of a step the loss alone is compiled: %s", reason)
+                self._compiled_loss = CompiledFunction(self._loss_of_noise)
 
     @property
     def generators(self) -> tuple[torch.Generator, ...]:
@@ -87,16 +97,11 @@ class StepProgram:
         """Take the step that was prepared."""
         inputs = self.batches.take(self._schedules.position, self.generator)
         tau, beta, rate = self._schedules.read()
-        objective = self._loss(inputs, tau, beta)
-        for parameter in self._parameters:
-            parameter.grad = None
-        objective.loss.backward()
-        means = torch.stack(list(objective.terms.values())).mean(dim=1)
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        self._ranks.average([*gradients, means])
         self._rate.copy_(rate)
-        self.optimizer.step()
-        accumulate(self._count, self._sums, means)
+        if self._fused is not None and self._fused.is_ready:
+            self._fused(StepInputs(inputs, tau, beta, self._rate, self._drawn()), self._count, self._sums)
+        else:
+            self._update(self._loss(inputs, tau, beta))
         self._schedules.advance()
 
     def weights(self) -> dict[str, Tensor]:
@@ -118,11 +123,27 @@ class StepProgram:
     def _loss(self, inputs: Float[Tensor, "B D"], tau: Float[Tensor, ""], beta: Float[Tensor, ""]) -> Objective:
         if self._compiled_loss is None:
             return self._objective(inputs, relaxation_temperature=tau, generator=self._noise, beta=beta)
-        drawn = [draw(name, shape, self._noise) for name, shape in self.draws]
-        return self._compiled_loss(inputs, tau, beta, drawn)
+        return self._compiled_loss(inputs, tau, beta, self._drawn())
+
+    def _drawn(self) -> list[Tensor]:
+        return [draw(name, shape, self._noise) for name, shape in self.draws]
 
     def _loss_of_noise(self, inputs: Tensor, tau: Tensor, beta: Tensor, drawn: list[Tensor]) -> Objective:
         return self._objective(inputs, relaxation_temperature=tau, generator=DrawnNoise(drawn), beta=beta)
+
+    def _plain(self, given: StepInputs) -> None:
+        self._update(self._loss_of_noise(given.inputs, given.relaxation_temperature, given.beta, given.drawn))
+
+    def _update(self, objective: Objective) -> None:
+        """Gradients, the optimiser's step, and the sums."""
+        for parameter in self._parameters:
+            parameter.grad = None
+        objective.loss.backward()
+        means = torch.stack(list(objective.terms.values())).mean(dim=1)
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        self._ranks.average([*gradients, means])
+        self.optimizer.step()
+        accumulate(self._count, self._sums, means)
 
 
 class ScheduleTable:
@@ -179,16 +200,6 @@ def probe(model: DiscreteVAE, objective: TrainingObjective, batches: TrainingBat
     one = torch.ones((), device=batches.device)
     result = objective(zeros, relaxation_temperature=one, generator=recorder, beta=one)
     return Probe(recorder.draws, tuple(result.terms))
-
-
-@torch.no_grad()
-def accumulate(count: Float64[Tensor, "*R 1"], sums: Float64[Tensor, "*R T"], means: Float[Tensor, "*R T"]) -> None:
-    """Add the means of one step to the sums, in place, and count the step where all sums are finite.
-
-    What comes after the first bad step is not added: it would only say how far it has spread.
-    """
-    sums += torch.where(torch.isfinite(sums).all(dim=-1, keepdim=True), means.double(), 0)
-    count += torch.isfinite(sums).all(dim=-1, keepdim=True)
 
 
 def batches_of(config: RunConfig, dataset: Dataset, *, device: torch.device, ranks: Ranks = ALONE) -> TrainingBatches:

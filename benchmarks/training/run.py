@@ -31,6 +31,7 @@ from workloads import BATCH_SIZE, CATEGORICAL, LINEAR, Workload, rows_of
 
 from training.data import Dataset
 from training.schedules import value
+from training.threads import num_cores
 
 BARS = {
     ("cpu", LINEAR.name): 2.0,
@@ -61,13 +62,13 @@ class Budget:
         self.floor_size = 256 if smoke else (2_048 if on_cpu else 8_192)
         self.floor_bytes = 1 << (20 if smoke else 28)
 
-    def compiled(self, workload: Workload, num_cores: int) -> list[tuple[int, str]]:
+    def compiled(self, workload: Workload, num_threads: int) -> list[tuple[int, str]]:
         """CPU threads and precision of the compiled contestants."""
         if not self._compiles:
             return []
         if workload is not LINEAR:
-            return [(num_cores, "float32")]
-        return [(count, precision) for count in sorted({1, num_cores}) for precision in ("float32", "bfloat16")]
+            return [(num_threads, precision) for precision in ("float32", "bfloat16")]
+        return [(count, precision) for count in sorted({1, num_threads}) for precision in ("float32", "bfloat16")]
 
 
 def main() -> int:
@@ -95,6 +96,8 @@ def main() -> int:
         "steps_a_block": budget.block,
         "workloads": {},
     }
+    if options.device == "cpu":
+        torch.set_num_threads(num_cores())
     peaks = {
         "operations_per_second": floors.operations_per_second(device, size=budget.floor_size),
         "bytes_per_second": floors.bytes_per_second(device, size=budget.floor_bytes),
@@ -128,8 +131,7 @@ def field_of_a_cpu(
     workload: Workload, dataset: Dataset, device: torch.device, budget: Budget
 ) -> dict[str, contestants.Block]:
     blocks: dict[str, contestants.Block | None] = {}
-    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    counts = sorted({1, num_cores})
+    counts = sorted({1, num_cores()})
     for count in counts:
         for images in (True, False):
             blocks[f"plain loop from {'images' if images else 'tensors'}, {threads(count)}"] = contestants.plain(
@@ -142,7 +144,7 @@ def field_of_a_cpu(
             workload, dataset, device, num_threads=count, precision="bfloat16"
         )
     # Each compilation takes half a minute.
-    for count, precision in budget.compiled(workload, num_cores):
+    for count, precision in budget.compiled(workload, num_cores()):
         blocks[f"training, compiled, {precision}, {threads(count)}"] = contestants.fast(
             workload, dataset, device, num_threads=count, compile=True, precision=precision
         )

@@ -35,6 +35,14 @@ def test_what_cannot_be_compiled_is_called_as_it_is_and_one_line_says_why(caplog
     ]
 
 
+def test_what_was_given_for_that_is_called_instead():
+    def failing(value):
+        raise RuntimeError("no working C++ compiler found")
+
+    call = CompiledFunction(halved, compiler=lambda _: failing, otherwise=lambda value: -value)
+    assert [call(2), call(4)] == [-2, -4]
+
+
 def test_a_function_that_fails_by_itself_fails_compiled_too():
     def broken(_):
         raise RuntimeError("out of memory")

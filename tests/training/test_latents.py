@@ -7,7 +7,7 @@ from tiny_vae import BITS, CATEGORIES, LATENTS, all_codes, standard_errors
 
 from models.errors import CodeError
 from training import noise
-from training.latents import LatentConfig
+from training.latents import LatentConfig, log_softmax
 
 FALSE_ALARM = 1e-4
 """Of each statistical test below, over draws; with its fixed seed a test that passes once passes always."""
@@ -125,3 +125,16 @@ def test_margins_are_the_distance_between_the_two_best_scores():
 def test_latents_that_cannot_be_are_refused(options, message):
     with pytest.raises((ValueError, CodeError), match=message):
         LatentConfig(**options)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0, 1e6])
+def test_log_softmax_is_that_of_torch_with_its_gradient_however_large_the_scores(scale):
+    ours = scale * random_logits(CATEGORIES)
+    ours.requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    weights = random_logits(CATEGORIES, scale=1.0)
+    got, expected = log_softmax(ours), torch.log_softmax(theirs, dim=-1)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    (weights * got).sum().backward()
+    (weights * expected).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-12)

@@ -177,6 +177,79 @@ class TestLowerPrecision:
         assert_same_run(tmp_path / "whole", tmp_path / "pieces")
 
 
+class TestCompiledAsAWhole:
+    """By a compiler that changes nothing, so that the shapes within are checked too."""
+
+    @pytest.fixture
+    def compiled(self, monkeypatch):
+        functions = []
+
+        def compiler(function, **options):
+            functions.append(function)
+            return function
+
+        monkeypatch.setattr(torch, "compile", compiler)
+        return functions
+
+    @pytest.mark.parametrize(
+        "run",
+        [
+            pytest.param(settings(latent, estimator={"name": name}, compile=True), id=f"{name}-{latent['kind']}")
+            for latent in (BITS, CATEGORIES)
+            for name in ("straight_through_gumbel", "reinforce_leave_one_out", "gumbel_rao")
+        ],
+    )
+    def test_it_gives_the_numbers_of_the_plain_loop(self, run, compiled):
+        weights, sums = plain_loop(run, 30)
+        program = program_of(run)
+        got_weights, got_sums = stepped(program, 30)
+        assert len(compiled) == 1
+        for name, expected in weights.items():
+            torch.testing.assert_close(got_weights[name], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(got_sums, sums, rtol=1e-5, atol=0)
+        assert program.window[0] == 30
+        assert program.optimizer_state()["param_groups"][0]["lr"] == value(run.optimizer.learning_rate, 29)
+
+    def test_it_leaves_its_state_where_it_was(self, compiled):
+        program = program_of(settings(compile=True))
+        stepped(program, 4)
+
+        def places():
+            entries = [entry for state in program.optimizer.state.values() for entry in state.values()]
+            return [tensor.data_ptr() for tensor in [*program.model.parameters(), program.window, *entries]]
+
+        before = places()
+        for step in range(4, 30):
+            program.prepare(step)
+            program()
+        assert places() == before
+
+    def test_with_another_optimizer_the_loss_alone_is_compiled_and_one_line_says_so(self, compiled, caplog):
+        run = settings(optimizer="sgd", compile=True)
+        weights, _ = plain_loop(run, 10)
+        with caplog.at_level("INFO"):
+            got, _ = stepped(program_of(run), 10)
+        assert len(compiled) == 1
+        assert (
+            "of a step the loss alone is compiled: the one update that can be compiled with it is Adam's" in caplog.text
+        )
+        for name, expected in weights.items():
+            assert torch.equal(got[name], expected), name
+
+    def test_where_it_cannot_be_compiled_the_plain_steps_are_taken_to_the_bit(self, monkeypatch, caplog):
+        def failing(*arguments):
+            raise RuntimeError("no working C++ compiler found")
+
+        monkeypatch.setattr(torch, "compile", lambda function, **options: failing)
+        run = settings(compile=True)
+        weights, sums = plain_loop(run, 30)
+        got, got_sums = stepped(program_of(run), 30)
+        assert caplog.text.count("steps are not compiled (no working C++ compiler found)") == 1
+        for name, expected in weights.items():
+            assert torch.equal(got[name], expected), name
+        torch.testing.assert_close(got_sums, sums, rtol=1e-6, atol=0)
+
+
 def fit_apart(*arguments, **environment):
     """`fit` in a process of its own: the checks of shapes that wrap every function here cannot be compiled."""
     command = [sys.executable, "-m", "training", "fit", *arguments, "--device", "cpu"]

@@ -9,8 +9,9 @@ from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
 
 from models.manifest import Kind
 from models.noise import NoiseName
+from training.latents import below_greatest
 from training.posteriors import Posterior
-from training.relaxations.squashing import below_greatest, relax, saturated
+from training.relaxations.squashing import relax, saturated
 
 
 class Concrete(Posterior):
