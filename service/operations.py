@@ -8,6 +8,7 @@ Shapes: B rows, S samples, N latents, K categories, D input values; `*latent` is
 `*input` the manifest's input shape. With one sample there is no sample axis; with more it follows the rows.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
@@ -301,4 +302,4 @@ class _Drawing(NamedTuple):
 
 
 def _latent_size(manifest: Manifest) -> int:
-    return int(np.prod(manifest.latent_shape))
+    return math.prod(manifest.latent_shape)

@@ -51,6 +51,7 @@ that were drawn at a temperature above 0.
 """
 _MAX_PENDING_ROWS = 1024
 _MARGIN_ROWS = 16
+_KEPT_BYTES = 1 << 20
 
 ENTROPY = Family(
     "code_entropy_bits", "gauge", "Entropy of each latent over the window.", ("model", "version", "latent")
@@ -125,8 +126,8 @@ class Counts:
         if key not in self._pending:
             self._pending[key] = engine, []
         self._pending[key][1].append(codes)
-        # A few of many rows are copied: a view of them would keep all.
-        self._last_inputs[key] = engine, inputs if len(inputs) <= _MARGIN_ROWS else inputs[:_MARGIN_ROWS].copy()
+        # A view of a few rows would keep all of them.
+        self._last_inputs[key] = engine, inputs if inputs.nbytes <= _KEPT_BYTES else inputs[:_MARGIN_ROWS].copy()
         self._num_pending += len(codes)
         if self._num_pending >= _MAX_PENDING_ROWS:
             self.flush()
@@ -153,7 +154,7 @@ class Counts:
         last, self._last_inputs = self._last_inputs, {}
         for engine, inputs in last.values():
             if (found := self._open(engine.manifest)) is not None:
-                margins = engine.encode(inputs, outputs=("margins",)).margins
+                margins = engine.encode(inputs[:_MARGIN_ROWS], outputs=("margins",)).margins
                 assert margins is not None
                 segment = self._segment(found)
                 segment[2] += margins.size

@@ -11,7 +11,7 @@ import pytest
 from image_files import bomb, file_of
 from models_of_images import spec_of
 from PIL import Image
-from tiny_models import TINY_BINARY, TINY_CATEGORICAL, TinyModel
+from tiny_models import TINY_BINARY, TINY_CATEGORICAL, manifest_of
 
 from models.manifest import ImageSpec, Manifest
 from service import images
@@ -19,10 +19,6 @@ from service.errors import InvalidFields
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (4, 4), dtype=np.uint8)
 LIMIT = 1_000_000
-
-
-def manifest_of(model: TinyModel) -> Manifest:
-    return model.manifest(dict.fromkeys(("encoder", "sampler", "decoder"), b"not read here"), num_golden=1)
 
 
 GREY = manifest_of(TINY_BINARY)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import TINY_BINARY, TINY_CATEGORICAL, TinyModel
+from tiny_models import TINY_BINARY, TINY_CATEGORICAL, manifest_of
 
 from models.manifest import Manifest
 from service.errors import InvalidFields, MalformedBody
@@ -14,10 +14,6 @@ from service.open_inference.metadata import AVAILABLE
 from service.open_inference.requests import InferenceRequest, RequestedOutput, read_request
 
 MAX_ROWS = 100
-
-
-def manifest_of(model: TinyModel) -> Manifest:
-    return model.manifest(dict.fromkeys(("encoder", "sampler", "decoder"), b"never opened"), num_golden=1)
 
 
 BINARY = manifest_of(TINY_BINARY)
