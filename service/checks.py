@@ -18,7 +18,10 @@ from service.errors import invalid, shown
 
 Floats = NDArray[np.float32]
 
-_BITS_OF = {np.dtype(np.float32): np.dtype(np.uint32), np.dtype(np.float64): np.dtype(np.uint64)}
+_BITS_OF: dict[Any, np.dtype[Any]] = {
+    np.dtype(np.float32): np.dtype(np.uint32),
+    np.dtype(np.float64): np.dtype(np.uint64),
+}
 """Floats from 0 on are in the order of their bits, read as unsigned integers; whatever else there is (negative numbers,
 -0, NaN) is above all of them.
 """

@@ -18,6 +18,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 import orjson
 import uvicorn
 from starlette.requests import ClientDisconnect
@@ -149,6 +150,12 @@ class Connection(HttpToolsProtocol):
         self._in_head, self._head_bytes = True, 0
         if self.cycle is not None and not self.transport.is_closing():
             super().on_message_complete()
+
+    def long_body_complete(self) -> None:
+        """As if the parser had seen the rest of a body. It did not, so there has to be a new one."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.on_message_complete()
 
     def on_response_complete(self) -> None:
         """From here on the connection is idle, or the next of several requests that were sent at once has its turn.

@@ -18,13 +18,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.edge import DirectRoute, Reply
 from service.exchange import Exchange
+from service.process.long_bodies import LongBody
 
 _PLAIN = re.compile(rb"/v[12]/models/[A-Za-z0-9._/-]+")
 """A path with nothing escaped. Whatever is unusual is the application's."""
 _KNOWN_PATHS = 1024
 _ENOUGH_BYTES = 1 << 20
-"""Of a body, to be looked at before the rest of it comes: whether it is too long already. From here on what comes is
-written where it is read from later, if it was said how long it will be.
+"""Of a body, to be looked at before the rest of it comes: whether it is too long already. The rest of one whose length
+was said is read straight to where it is used.
 """
 _JOINED_BYTES = 1 << 16
 """Content that is copied behind its head, so that there is one buffer to send."""
@@ -97,11 +98,7 @@ class DirectCycle:
 
     def add(self, chunk: bytes) -> None:
         """More of the body came."""
-        start = self._num_bytes
         self._num_bytes += len(chunk)
-        if self._memory is not None:
-            self._memory[start : self._num_bytes] = chunk
-            return
         self._chunks.append(chunk)
         if self._num_bytes >= _ENOUGH_BYTES:
             self.set()
@@ -145,9 +142,11 @@ class DirectCycle:
         """For all of the body, where it was said how long it will be; whoever receives has looked at that."""
         if self._length is None:
             return False
-        memory = np.empty(int(self._length), np.uint8).data
-        memory[: self._num_bytes] = b"".join(self._chunks)
-        self._chunks, self._memory = [], memory
+        self._memory = np.empty(int(self._length), np.uint8).data
+        self._memory[: self._num_bytes] = b"".join(self._chunks)
+        self._chunks = []
+        connection: Any = self._transport.get_protocol()
+        LongBody(self._transport, connection, self._memory[self._num_bytes :])
         return True
 
     def _taken(self) -> bytes | memoryview:

@@ -6,6 +6,7 @@ A request with an Origin is the application's to answer, and nothing else about 
 import json
 import re
 import socket
+import threading
 from collections.abc import Iterator
 
 import httpx
@@ -145,6 +146,27 @@ def test_a_body_may_come_in_chunks_of_unknown_number(connection: socket.socket, 
     assert first == second
 
 
+def test_a_request_that_follows_a_long_body_is_another_one(connection: socket.socket) -> None:
+    long = asked(body=json.dumps({"inputs": ROWS}).encode() + b" " * 5_000_000)
+    sender = threading.Thread(
+        target=connection.sendall, args=(long + asked() + long + asked("/v1/models/nobody/encode"),)
+    )
+    sender.start()
+    first, *others, last = replies(connection, 4)
+    sender.join()
+    assert others == [first, first]
+    assert first[0] == 200
+    assert last[0] == 404
+
+
+def test_a_caller_who_leaves_within_a_long_body_is_counted(running_service: ServiceProcess) -> None:
+    before = num_left(running_service)
+    with socket.create_connection(("127.0.0.1", running_service.port), timeout=30) as connection:
+        connection.sendall(asked(body=b" " * 5_000_000)[:4_000_000])
+    eventually(lambda: num_left(running_service) == before + 1)
+    assert "Traceback" not in running_service.log_text()
+
+
 def test_who_asks_before_he_sends_is_told_to_go_on(connection: socket.socket) -> None:
     head, _, body = asked(ENCODE, "Expect: 100-continue").partition(b"\r\n\r\n")
     connection.sendall(head + b"\r\n\r\n")
@@ -170,17 +192,19 @@ def test_a_connection_is_closed_where_that_is_asked(connection: socket.socket) -
     assert b"\r\nconnection: close\r\n" in received
 
 
+def num_left(service: ServiceProcess) -> int:
+    """How many callers left before they had an answer."""
+    counted = re.findall(
+        r'^latent_codes_http_requests_total\{.*"499"\} (\d+)$', httpx.get(f"{service.url}/metrics").text, re.M
+    )
+    return sum(map(int, counted))
+
+
 def test_a_caller_who_leaves_before_the_end_is_counted_and_nothing_is_done_for_him(
     running_service: ServiceProcess,
 ) -> None:
-    def left() -> int:
-        text = httpx.get(f"{running_service.url}/metrics").text
-        return sum(
-            int(number) for number in re.findall(r'^latent_codes_http_requests_total\{.*"499"\} (\d+)$', text, re.M)
-        )
-
-    before = left()
+    before = num_left(running_service)
     with socket.create_connection(("127.0.0.1", running_service.port), timeout=30) as connection:
         connection.sendall(asked()[:-10])
-    eventually(lambda: left() == before + 1)
+    eventually(lambda: num_left(running_service) == before + 1)
     assert "Traceback" not in running_service.log_text()

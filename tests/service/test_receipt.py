@@ -80,6 +80,14 @@ def test_a_request_that_does_not_arrive_in_time_is_ended(service: ServiceProcess
     assert (status_of(reply) == 200) == sent.startswith(b"GET")
 
 
+def test_a_long_body_that_stops_is_ended_too(tiny_repository: Path, tmp_path: Path) -> None:
+    with ServiceProcess([tiny_repository], log=tmp_path / "log", workers=1, receipt_seconds=1) as service:
+        with connected(service) as connection:
+            connection.sendall(head("Content-Length: 9000000") + b" " * 4_000_000)
+            assert status_of(everything(connection)) == 408
+        assert "Traceback" not in service.log_text()
+
+
 def test_hundreds_of_trickling_connections_hold_up_nobody_and_are_all_ended(service: ServiceProcess) -> None:
     num_sockets = 500
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
