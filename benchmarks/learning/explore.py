@@ -29,6 +29,7 @@ CANDIDATES = {
     "pathwise": ({"name": "pathwise"}, 1, 0.5, (1e-3, 3e-3, 1e-2)),
     "reinmax": ({"name": "reinmax"}, 1, 1.0, (1e-3, 3e-3, 1e-2)),
     "reinmax-4-samples": ({"name": "reinmax"}, 4, 1.0, (3e-3,)),
+    "muprop": ({"name": "muprop"}, 1, 1.0, (3e-3, 1e-2)),
     "vimco-8-samples": ({"name": "reinforce_leave_one_out"}, 8, 1.0, (2e-3, 5e-3)),
 }
 """Estimator, samples of the bound, relaxation temperature, learning rates."""
