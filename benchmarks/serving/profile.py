@@ -46,7 +46,13 @@ PARTS = {
     "routes of the service": ("service/routes", "service/given", "service/exchange", "service/catalog", "service/wire"),
     "threads": ("anyio", "concurrent/futures", "threading.py"),
     "the framework: FastAPI, Starlette": ("fastapi", "starlette", "contextlib"),
-    "HTTP: uvicorn": ("uvicorn", "service/process/connections"),
+    "HTTP: uvicorn and connections": (
+        "uvicorn",
+        "service/process/connections",
+        "service/process/direct",
+        "service/process/eager",
+        "service/process/long_bodies",
+    ),
     "the event loop": ("asyncio", "uvloop", "service/process"),
 }
 """Each with what the file of a frame may hold, from the most telling part to the least."""

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import sys
+import sysconfig
 import time
 import urllib.request
 from datetime import UTC, datetime
@@ -172,6 +173,7 @@ def _machine() -> dict[str, Any]:
     return {
         "machine": {"cpu": model[0] if model else platform.machine(), "cores": len(os.sched_getaffinity(0))},
         "python": platform.python_version(),
+        "python_is_optimised": "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""),
         "onnxruntime": onnxruntime.__version__,
         "libraries": libraries,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
