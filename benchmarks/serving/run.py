@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import sys
-import sysconfig
 import time
 import urllib.request
 from datetime import UTC, datetime
@@ -172,8 +171,7 @@ def _machine() -> dict[str, Any]:
             continue
     return {
         "machine": {"cpu": model[0] if model else platform.machine(), "cores": len(os.sched_getaffinity(0))},
-        "python": platform.python_version(),
-        "python_is_optimised": "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""),
+        "python": f"{platform.python_version()}, {platform.python_compiler()}, {' '.join(platform.python_build())}",
         "onnxruntime": onnxruntime.__version__,
         "libraries": libraries,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
