@@ -275,10 +275,12 @@ def test_codes_at_temperature_0_are_the_most_probable_ones_of_pytorch(
 
 def test_sampled_codes_are_those_of_pytorch_with_the_same_noise(trained: Trained, client: LatentCodesClient) -> None:
     rows = trained.inputs.numpy()
-    encoding = client.encode(trained.name, rows, temperature=TEMPERATURE, seed=SEED, num_samples=NUM_SAMPLES)
+    # Three hundred steps may make a model sure of every symbol: whatever they did, some are to change.
+    temperature = max(TEMPERATURE, float(np.median(np.abs(trained.logits()))))
+    encoding = client.encode(trained.name, rows, temperature=temperature, seed=SEED, num_samples=NUM_SAMPLES)
     assert encoding.seed == SEED
     for sample in range(NUM_SAMPLES):
-        scores = trained.logits() + TEMPERATURE * trained.standard_noise(len(rows), sample)
+        scores = trained.logits() + temperature * trained.standard_noise(len(rows), sample)
         assert_same_codes(encoding.codes[:, sample], scores, kind_of(trained))
     assert (encoding.codes[:, 0] != encoding.codes[:, 1]).any()
 
