@@ -3,7 +3,7 @@
 Uvicorn runs an application in a task of its own, passes it the body and takes the reply in messages, and writes the
 head and the content of a reply one after the other. That takes longer than encoding a row. What is here stands where
 uvicorn has its `RequestResponseCycle`, with the same attributes, so that everything else about a connection (keeping it
-open, requests sent before the reply to the one before, draining, the end) is uvicorn's as before.
+open, requests sent before the reply to the one before, draining, the end) is uvicorn's.
 """
 
 import asyncio

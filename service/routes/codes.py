@@ -74,12 +74,12 @@ class Operation(NamedTuple):
 
 def _read_encode(document: Any, engine: Engine, settings: Settings) -> Job | Later:
     request = wire.parse_request(document, EncodeRequest)
-    return _with_rows(request, partial(_encode_job, request, engine), engine, settings)
+    return _with_rows(request, partial(_job_of_rows, request, engine, decodes=False), engine, settings)
 
 
 def _read_reconstruct(document: Any, engine: Engine, settings: Settings) -> Job | Later:
     request = wire.parse_request(document, ReconstructRequest)
-    return _with_rows(request, partial(_reconstruct_job, request, engine), engine, settings)
+    return _with_rows(request, partial(_job_of_rows, request, engine, decodes=True), engine, settings)
 
 
 def _with_rows(
@@ -91,25 +91,17 @@ def _with_rows(
     return Later(given.seconds_to_read, lambda: to_job(given.rows(engine.manifest, settings)))
 
 
-def _encode_job(request: EncodeRequest, engine: Engine, rows: Rows) -> Job:
-    operation, wanted = _to_encode(request, engine, rows)
+def _job_of_rows(request: EncodeRequest, engine: Engine, rows: Rows, *, decodes: bool) -> Job:
+    encode, wanted = _to_encode(request, engine, rows)
 
     def fields(found: Arrays) -> dict[str, Any]:
-        encoding = _encoding(operation.sampling.seed, found if wanted else {}, request.code_format, engine)
-        return encoding | rows.fields(request.outputs, engine.manifest)
-
-    return Job(request.outputs, request.code_format, operation, fields)
-
-
-def _reconstruct_job(request: EncodeRequest, engine: Engine, rows: Rows) -> Job:
-    operation, wanted = _to_encode(request, engine, rows)
-
-    def fields(found: Arrays) -> dict[str, Any]:
-        encoding = _encoding(operation.sampling.seed, found if wanted else {}, request.code_format, engine)
-        decoded = {name: found[name] for name in ("outputs", "mean_squared_error")}
+        encoding = _encoding(encode.sampling.seed, found if wanted else {}, request.code_format, engine)
+        decoded = {name: found[name] for name in ("outputs", "mean_squared_error")} if decodes else {}
         return encoding | decoded | rows.fields(request.outputs, engine.manifest)
 
-    return Job(("outputs",), request.code_format, operations.Reconstruct(operation), fields)
+    if decodes:
+        return Job(("outputs",), request.code_format, operations.Reconstruct(encode), fields)
+    return Job(request.outputs, request.code_format, encode, fields)
 
 
 def _to_encode(request: EncodeRequest, engine: Engine, rows: Rows) -> tuple[operations.Encode, bool]:
