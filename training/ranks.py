@@ -12,6 +12,7 @@ A process that nobody else trains with is the first of one, and all of it costs 
 """
 
 import ctypes
+import importlib
 import os
 import signal
 import sys
@@ -181,6 +182,7 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
         yield
         return
     _stop_with_launcher()
+    _import_what_keeps_groups()
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     with _talking():
         store, _, _ = next(dist.rendezvous("env://", ranks.rank, ranks.size, timeout=_TIMEOUT))
@@ -191,6 +193,15 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
     # Not where the block raises: with a rank gone, NCCL would wait for it here.
     yield
     dist.destroy_process_group()
+
+
+def _import_what_keeps_groups() -> None:
+    """Before there is a group: functions of this module have the group of the moment of its import as a default.
+
+    PyTorch imports it when a step is first compiled, say. Then the group would outlive `destroy_process_group`, and
+    Gloo's threads the interpreter, which ends the process by SIGABRT when one of them drops a tensor that Python made.
+    """
+    importlib.import_module("torch.distributed.nn.functional")
 
 
 def _stop_with_launcher() -> None:

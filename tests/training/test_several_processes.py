@@ -24,10 +24,10 @@ TOLERANCE = 1e-4
 
 
 @contextmanager
-def torchrun(*arguments, log, restarts=0):
-    """Two processes of `python -m training`; ended with the block."""
+def torchrun(*arguments, log, restarts=0, program=("-m", "--", "training")):
+    """Two processes of the program, by default `python -m training`; ended with the block."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [f"--max-restarts={restarts}", "-m", "--", "training", *map(str, arguments), "--device", "cpu"]
+    command += [f"--max-restarts={restarts}", *map(str, (*program, *arguments)), "--device", "cpu"]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"})
     try:
@@ -113,6 +113,34 @@ def test_two_processes_learn_what_one_learns_with_the_same_batches(tmp_path, set
     # The first speaks for both.
     assert output.count(f"trained: {two}") == 1
     assert "rank 1:" not in output
+
+
+NOTES_ITS_THREADS_AT_EXIT = """
+import atexit, os, sys
+from pathlib import Path
+from training.__main__ import main
+
+@atexit.register
+def note():
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    Path(sys.argv[1], os.environ["RANK"]).write_text("\\n".join(names))
+
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the names of threads in /proc")
+def test_no_thread_of_gloo_is_left_to_a_process_that_ends(tmp_path):
+    # One that drops a tensor of Python's while the interpreter ends takes the process with it: SIGABRT.
+    program = tmp_path / "program.py"
+    program.write_text(NOTES_ITS_THREADS_AT_EXIT)
+    two = configured(tmp_path / "two", tiny_config())
+    with torchrun(tmp_path, "fit", "--resume", "--run", two, log=tmp_path / "log", program=("--", program)) as process:
+        assert process.wait(timeout=240) == 0, (tmp_path / "log").read_text()
+    for rank in "01":
+        names = (tmp_path / rank).read_text().splitlines()
+        assert names
+        assert not [name for name in names if "gloo" in name]
 
 
 def test_told_to_stop_they_save_where_they_are_and_one_process_continues(tmp_path):
