@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 
 from service.process.connections import Config, Connection
+from service.process.listeners import begin_no_more
 
 LINGER_SECONDS = 1.0
 """How long a drained server keeps an idle connection open: a request may be on its way."""
@@ -28,9 +29,19 @@ _logger = logging.getLogger(__name__)
 class Server(uvicorn.Server):
     """Serves until `drain` was called and all that was accepted is answered."""
 
-    def __init__(self, config: Config, *, grace_seconds: float, on_started: Callable[[], Any]) -> None:
-        """`on_started` is called when connections are accepted."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        grace_seconds: float,
+        on_started: Callable[[], Any],
+        ends_service: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`on_started` is called when connections are accepted; `ends_service` says, at the end of this server, whether
+        nobody accepts from its sockets after it.
+        """
         super().__init__(config)
+        self._ends_service = ends_service
         self._config = config
         self._grace_seconds = grace_seconds
         self._on_started = on_started
@@ -58,10 +69,15 @@ class Server(uvicorn.Server):
         """Finish what was accepted, for at most the grace period."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._grace_seconds
-        # The supervisor has closed its end meanwhile, or has a successor accept.
-        await asyncio.sleep(_ACCEPT_SECONDS)
+        accepted_from = [*(sockets or []), *(own for _, own in self._adopted.values())]
+        if self._ends_service():
+            # The supervisor does this too, and may come to it only when all is accepted and closed here.
+            for listener in accepted_from:
+                begin_no_more(listener)
+        # What the kernel is making meanwhile is there then, or a successor accepts.
+        late = await _sleep(_ACCEPT_SECONDS)
         # A server closes its socket with itself; through these copies the kernel's queue stays.
-        listeners = [listener.dup() for listener in (*(sockets or []), *(own for _, own in self._adopted.values()))]
+        listeners = [listener.dup() for listener in accepted_from]
         for server in (*self.servers, *(server for server, _ in self._adopted.values())):
             server.close()
         await asyncio.sleep(0)
@@ -69,8 +85,8 @@ class Server(uvicorn.Server):
             await self._accept_rest(listener)
         while (self.server_state.connections or self.server_state.tasks) and loop.time() < deadline:
             for connection in self._connections():
-                connection.close_if_idle(LINGER_SECONDS)
-            await asyncio.sleep(_LOOK_SECONDS)
+                connection.close_if_idle(LINGER_SECONDS + late)
+            late += await _sleep(_LOOK_SECONDS)
         for task in list(self.server_state.tasks):
             _logger.error("a request was not finished within %g seconds and is given up", self._grace_seconds)
             task.cancel()
@@ -127,3 +143,12 @@ class Server(uvicorn.Server):
 
     def _connections(self) -> list[Connection]:
         return [connection for connection in self.server_state.connections if isinstance(connection, Connection)]
+
+
+async def _sleep(seconds: float) -> float:
+    """The result is by how much it took longer. So long nothing was read here, and on a machine that stood still or
+    had too much to do nobody could ask: it is no time that a connection was idle.
+    """
+    due = time.monotonic() + seconds
+    await asyncio.sleep(seconds)
+    return max(0.0, time.monotonic() - due)

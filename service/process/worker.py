@@ -71,7 +71,12 @@ def main(given: dict[str, Any]) -> int:
     # Where workers share one socket, its number is there for each: one object for it, or it would be closed again.
     opened = {number: socket.socket(fileno=number) for number in set(given["listeners"])}
     listeners = [opened[number] for number in given["listeners"]]
-    server = Server(config, grace_seconds=settings.grace_seconds, on_started=lambda: _serves(channel, parts))
+    server = Server(
+        config,
+        grace_seconds=settings.grace_seconds,
+        on_started=lambda: _serves(channel, parts),
+        ends_service=lambda: membership.board.stopping,
+    )
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(server, listeners, channel, membership))
     return 0
