@@ -17,7 +17,8 @@ from typing import Any, Self
 
 from document_blocks import ROOT, Block
 from document_output import assert_shown
-from service_process import START_SECONDS, STOP_SECONDS, free_port
+from ports import ReservedPort
+from service_process import START_SECONDS, STOP_SECONDS
 
 ADDRESSES = ("localhost:8000", "127.0.0.1:8000")
 """Where documents say that the service is."""
@@ -35,7 +36,8 @@ class Reader:
     def __init__(self, commands: Sequence[Block], folder: Path, *, port: int | None = None) -> None:
         self.commands = commands
         self._folder = folder
-        self._port = port if port is not None else free_port()
+        self._reserved = ReservedPort() if port is None else None
+        self._port = port if self._reserved is None else self._reserved.number
         self._names: dict[str, Any] = {"__name__": "__main__"}
         self._started: list[subprocess.Popen[bytes]] = []
         self._printed: dict[int, str] = {}
@@ -60,6 +62,8 @@ class Reader:
                 os.killpg(process.pid, signal.SIGTERM)
         for process in self._started:
             process.wait(STOP_SECONDS)
+        if self._reserved is not None:
+            self._reserved.close()
 
     def run(self, block: Block) -> str:
         """Run a block, after those above it that have not run yet, and compare what it printed with what is shown.

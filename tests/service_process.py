@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,8 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ports import ReservedPort
+
 START_SECONDS = 60
-STOP_SECONDS = 20
+STOP_SECONDS = 60
+"""However slow the machine; none of them is what a service may take."""
 
 
 def environment(repositories: Sequence[Path], **settings: object) -> dict[str, str]:
@@ -27,13 +29,6 @@ def environment(repositories: Sequence[Path], **settings: object) -> dict[str, s
         | {"OMP_NUM_THREADS": "1", "LATENT_CODES_MODEL_REPOSITORIES": listed, "LATENT_CODES_WORKERS": "1"}
         | given
     )
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at the moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class ServiceProcess:
@@ -52,7 +47,8 @@ class ServiceProcess:
         program: Sequence[str] = ("-m", "service"),
         **settings: object,
     ) -> None:
-        self.port = free_port()
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
         self._wait_until = wait_until
@@ -89,6 +85,7 @@ class ServiceProcess:
         while not self._answers(self._wait_until):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
+                self._reserved.close()
                 raise RuntimeError(f"the service did not become {self._wait_until}; its log:\n{self.log_text()}")
             time.sleep(0.05)
         return self
@@ -97,6 +94,7 @@ class ServiceProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+        self._reserved.close()
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         """End the process, by default as `docker stop` does; wait for it, and return its exit status."""

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Return once it holds; fail if it does not within so many seconds."""
+def eventually(condition: Callable[[], bool], seconds: float = 60, *, every: float = 0.1) -> None:
+    """Return once it holds, looked at `every` so many seconds; fail if it does not within so many."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"it does not hold after {seconds:.0f} s"
-        time.sleep(0.1)
+        time.sleep(every)

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from latent_codes_client import AsyncLatentCodesClient, ConnectionFailed, LatentCodesClient, NoReply, Retries, TimedOut
+from ports import ReservedPort
 
 ONCE = Retries(attempts=1)
 
@@ -38,20 +39,21 @@ def listener(first_bytes: bytes | None) -> Iterator[str]:
             thread.join()
 
 
-def refusing_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"http://127.0.0.1:{server.getsockname()[1]}"
+@pytest.fixture
+def refusing_address() -> Iterator[str]:
+    """Where nobody listens."""
+    with ReservedPort() as port:
+        yield f"http://127.0.0.1:{port.number}"
 
 
-def test_a_refused_connection_is_told_with_the_address(make_client: Any) -> None:
-    address = refusing_address()
-    with pytest.raises(ConnectionFailed, match=f"^cannot connect to {address}: ") as failure:
-        make_client(address, retries=ONCE).models()
+def test_a_refused_connection_is_told_with_the_address(make_client: Any, refusing_address: str) -> None:
+    with pytest.raises(ConnectionFailed, match=f"^cannot connect to {refusing_address}: ") as failure:
+        make_client(refusing_address, retries=ONCE).models()
     assert isinstance(failure.value.__cause__, httpx.ConnectError)
 
 
-def test_a_service_that_cannot_be_reached_is_neither_live_nor_ready(make_client: Any) -> None:
-    client = make_client(refusing_address())
+def test_a_service_that_cannot_be_reached_is_neither_live_nor_ready(make_client: Any, refusing_address: str) -> None:
+    client = make_client(refusing_address)
     assert client.is_live() is False
     assert client.is_ready() is False
 
@@ -87,8 +89,8 @@ def test_timeouts_of_connecting_say_so(answered_by: Any) -> None:
         answered_by(answer).models()
 
 
-def test_secrets_in_the_address_are_not_repeated(make_client: Any) -> None:
-    address = refusing_address().replace("http://", "http://user:secret@")
+def test_secrets_in_the_address_are_not_repeated(make_client: Any, refusing_address: str) -> None:
+    address = refusing_address.replace("http://", "http://user:secret@")
     with pytest.raises(NoReply) as failure:
         make_client(address, retries=ONCE).models()
     assert "secret" not in str(failure.value)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from compose_project import BUILD_SECONDS, ROOT, START_SECONDS, ComposeProject, why_nothing_can_be_built
 from latent_codes_client import LatentCodesClient
-from service_process import free_port
+from ports import free_port
 from tiny_models import TINY_BINARY, TINY_CATEGORICAL, TinyModel
 
 from models.repository import Repository

@@ -23,8 +23,8 @@ from compose_project import (
     is_here_or_comes,
     why_nothing_can_be_built,
 )
+from ports import free_port
 from service_load import Asked, Load
-from service_process import free_port
 from tiny_models import TINY_BINARY, TINY_CATEGORICAL, TinyModel
 
 from models.repository import Repository

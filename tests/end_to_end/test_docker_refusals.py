@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from compose_project import BUILD_SECONDS, START_SECONDS, ComposeProject, succeeds, why_nothing_can_be_built
-from service_process import free_port
+from ports import free_port
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(BUILD_SECONDS + START_SECONDS)]
 

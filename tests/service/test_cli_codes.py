@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import ROOT, Finished, command, environment, latent_codes, latent_codes_process
 from PIL import Image
-from service_process import ServiceProcess, free_port
+from ports import ReservedPort
+from service_process import ServiceProcess
 from tiny_models import TINY_BINARY, TINY_CATEGORICAL, TINY_MODELS, TinyModel
 
 from models import codes as code_layouts
@@ -451,17 +452,18 @@ def test_a_command_line_that_does_not_fit_ends_with_2(arguments: list[str], said
 
 def test_what_is_needed_and_not_there_ends_with_5(tmp_path: Path, here: list[object]) -> None:
     source = saved(tmp_path / "inputs.npy", TINY_BINARY.inputs(1))
-    for arguments, said in [
-        (["-m", "nothing", *here], "there is no model 'nothing' in"),
-        (["-m", f"{TINY_BINARY.name}@9", *here], f"model {TINY_BINARY.name} has no version 9; found: 1"),
-        (["-m", "a", "--url", f"http://127.0.0.1:{free_port()}"], "cannot connect to http://127.0.0.1:"),
-        (["-m", "a", "--url", "localhost"], "--url: expected an address such as http://127.0.0.1:8000"),
-        (["-m", TINY_BINARY.name, *here, "--device", "cuda"], "device is cuda"),
-    ]:
-        finished = latent_codes("encode", source, *arguments)
-        assert finished.status == 5, finished.told
-        assert said in finished.told
-        assert finished.told.count("\n") == 1
+    with ReservedPort() as nobody:
+        for arguments, said in [
+            (["-m", "nothing", *here], "there is no model 'nothing' in"),
+            (["-m", f"{TINY_BINARY.name}@9", *here], f"model {TINY_BINARY.name} has no version 9; found: 1"),
+            (["-m", "a", "--url", f"http://127.0.0.1:{nobody.number}"], "cannot connect to http://127.0.0.1:"),
+            (["-m", "a", "--url", "localhost"], "--url: expected an address such as http://127.0.0.1:8000"),
+            (["-m", TINY_BINARY.name, *here, "--device", "cuda"], "device is cuda"),
+        ]:
+            finished = latent_codes("encode", source, *arguments)
+            assert finished.status == 5, finished.told
+            assert said in finished.told
+            assert finished.told.count("\n") == 1
 
 
 def test_a_damaged_model_is_not_used(tmp_path: Path, tiny_repository: Path) -> None:

@@ -10,7 +10,7 @@ import click
 import httpx
 import pytest
 from command_line import ROOT, command, environment, latent_codes, latent_codes_process
-from service_process import free_port
+from ports import ReservedPort
 
 from service.cli.exit_codes import MEANINGS, ExitCode
 from service.cli.program import COMMANDS, program
@@ -174,7 +174,8 @@ def test_every_command_that_is_passed_on_is_one_that_training_has() -> None:
 
 
 def test_serve_is_the_service_with_the_settings_that_its_options_mean(tiny_repository: Path) -> None:
-    port = free_port()
+    reserved = ReservedPort()
+    port = reserved.number
     process = subprocess.Popen(
         command("serve", "--port", port, "--repository", tiny_repository, "--device", "cpu"),
         env=environment(LATENT_CODES_API_KEY="mine", LATENT_CODES_URL="http://elsewhere", LATENT_CODES_PORT="1"),
@@ -187,13 +188,15 @@ def test_serve_is_the_service_with_the_settings_that_its_options_mean(tiny_repos
             names = [model["name"] for model in client.get("/v1/models").json()["models"]]
         assert names == ["tiny-binary", "tiny-categorical"]
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
+        reserved.close()
 
 
 def test_a_start_that_is_refused_ends_with_the_status_of_the_service(tmp_path: Path) -> None:
-    finished = latent_codes_process("serve", "--repository", tmp_path / "nothing", "--port", free_port())
+    with ReservedPort() as port:
+        finished = latent_codes_process("serve", "--repository", tmp_path / "nothing", "--port", port.number)
     assert finished.status == 1
     assert "is not a folder" in finished.told

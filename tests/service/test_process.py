@@ -11,18 +11,19 @@ from pathlib import Path
 import httpx
 import onnxruntime
 import pytest
-from service_process import ServiceProcess, environment, free_port
+from ports import ReservedPort
+from service_process import ServiceProcess, environment
 
 
-def start_and_fail(*before: str, **settings: object) -> subprocess.CompletedProcess[str]:
-    repository = Path(str(settings.pop("repository")))
-    return subprocess.run(
-        [*before, sys.executable, "-m", "service"],
-        env=environment([repository], **settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def start_and_fail(*before: str, repository: Path, **settings: object) -> subprocess.CompletedProcess[str]:
+    with ReservedPort() as port:
+        return subprocess.run(
+            [*before, sys.executable, "-m", "service"],
+            env=environment([repository], **{"port": port.number} | settings),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
 
 def test_sigterm_ends_the_service_with_status_0(tmp_path: Path, tiny_repository: Path) -> None:
@@ -39,7 +40,7 @@ def test_an_interrupt_ends_the_service_with_status_130(tmp_path: Path, tiny_repo
 
 
 def test_a_repository_that_is_not_there_is_told_in_one_sentence(tmp_path: Path) -> None:
-    finished = start_and_fail(repository=tmp_path / "nowhere", port=free_port(), log_level="warning")
+    finished = start_and_fail(repository=tmp_path / "nowhere", log_level="warning")
     assert finished.returncode == 1
     assert finished.stderr == (
         f"Latent Codes does not start: the model repository {tmp_path / 'nowhere'} is not a folder: make or mount it, "
@@ -54,7 +55,7 @@ def test_a_repository_that_this_user_may_not_read_is_told_in_one_sentence(tmp_pa
     confined = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.access(repository, os.R_OK) else ()
     if confined and shutil.which(confined[0]) is None:
         pytest.skip("this user may read everything, and there is no setpriv to change that")
-    finished = start_and_fail(*confined, repository=repository, port=free_port(), log_level="warning")
+    finished = start_and_fail(*confined, repository=repository, log_level="warning")
     assert finished.returncode == 1
     assert finished.stderr == (
         f"Latent Codes does not start: the model repository {repository}: cannot be listed: Permission denied; "
@@ -63,7 +64,7 @@ def test_a_repository_that_this_user_may_not_read_is_told_in_one_sentence(tmp_pa
 
 
 def test_an_address_of_another_machine_is_told_in_one_sentence(tiny_repository: Path) -> None:
-    finished = start_and_fail(repository=tiny_repository, host="192.0.2.1", port=free_port(), log_level="warning")
+    finished = start_and_fail(repository=tiny_repository, host="192.0.2.1", log_level="warning")
     assert finished.returncode == 1
     assert "192.0.2.1" in finished.stderr
     assert "LATENT_CODES_HOST has to be an address of this machine" in finished.stderr
@@ -85,7 +86,7 @@ def test_a_port_in_use_is_told_in_one_sentence(tiny_repository: Path) -> None:
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this ONNX Runtime was built with CUDA"
 )
 def test_demanding_cuda_without_it_refuses_to_start_in_one_sentence(tiny_repository: Path) -> None:
-    finished = start_and_fail(repository=tiny_repository, device="cuda", port=free_port())
+    finished = start_and_fail(repository=tiny_repository, device="cuda")
     assert finished.returncode == 1
     assert finished.stderr.startswith("Latent Codes does not start: device is cuda, and ")
     assert finished.stderr.count("\n") == 1
