@@ -52,7 +52,7 @@ def latent_codes(*arguments: object, stdin: bytes = b"") -> Finished:
 def latent_codes_process(*arguments: object, stdin: bytes = b"", cwd: Path | None = None, **changes: str) -> Finished:
     """Run a command to its end as its users do, in a process of its own."""
     finished = subprocess.run(
-        command(*arguments), input=stdin, cwd=cwd, env=environment(**changes), capture_output=True, timeout=60
+        command(*arguments), input=stdin, cwd=cwd, env=environment(**changes), capture_output=True, timeout=240
     )
     return Finished(finished.returncode, finished.stdout, finished.stderr.decode())
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 import pytest
+from hypothesis import HealthCheck, settings
 from service_process import ServiceProcess
 from tiny_models import TINY_MODELS
 
@@ -20,6 +21,10 @@ if find_spec("torch") is not None and find_spec("beartype") is not None:
 
     checked = [module.name for module in iter_modules(training.__path__, "training.") if module.name != "training.data"]
     install_import_hook(checked, "beartype.beartype")
+
+# The same cases at every run, however slow the machine is at the time.
+settings.register_profile("repeated", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("repeated")
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Self
 
 from ports import ReservedPort
 
-START_SECONDS = 60
+START_SECONDS = 120
 STOP_SECONDS = 60
 """However slow the machine; none of them is what a service may take."""
 

@@ -20,7 +20,6 @@ SHIPPED = ROOT / "models" / "shipped"
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed"),
-    pytest.mark.timeout(180),
 ]
 
 COMMANDS = [block for page in PAGES for block in commands_of(page)]

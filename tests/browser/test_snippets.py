@@ -23,7 +23,7 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 def run_curl(copied: str) -> dict[str, Any]:
     """The reply, in a shell that a reader would paste it into."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    done = subprocess.run(["bash", "-euc", copied], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-euc", copied], env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     reply: dict[str, Any] = json.loads(done.stdout)
     return reply

@@ -15,7 +15,7 @@ def chunks_of(pieces: list[Piece], **limits: int) -> list:
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8),
     max_rows=st.integers(1, 20),
@@ -35,7 +35,7 @@ def test_rows_come_once_in_order_and_never_too_many(sizes: list[int], max_rows: 
         assert chunk.num_rows == max_rows or chunk.rows.nbytes + 12 > max_bytes
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=20), max_bytes=st.integers(1, 200))
 def test_images_go_by_their_length_in_base64(lengths: list[int], max_bytes: int) -> None:
     pieces = [Piece(image=bytes([number]) * length, name=f"{number}.png") for number, length in enumerate(lengths)]

@@ -15,7 +15,6 @@ from service.errors import JobFailed, JobRefused
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(180),
     # Ray uses what it has deprecated itself, and starts processes whose pipes it leaves to the collector.
     pytest.mark.filterwarnings("default::DeprecationWarning"),
     pytest.mark.filterwarnings("default::ResourceWarning"),

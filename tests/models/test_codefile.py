@@ -95,7 +95,7 @@ def test_row_numbers_that_do_not_fit_the_file_are_refused(tmp_path: Path) -> Non
         writer.write(codes, rows=np.arange(2))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     sizes=st.lists(st.integers(1, 40), max_size=6),
     rows_per_group=st.integers(1, 50),

@@ -321,7 +321,7 @@ def publish_in_child(repository: Repository, make_manifest: MakeManifest, tmp_pa
 
     def publish(fate: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", PUBLISH, str(repository.root), str(manifest), fate]
-        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
 
     return publish
 

@@ -381,7 +381,7 @@ def test_any_file_system_of_fsspec_will_do(tmp_path: Path, dataset: Path, stored
     assert again.num_parts_done_before == again.num_parts
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     counts=st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=5), min_size=1, max_size=5),
     rows_per_part=st.integers(1, 60),

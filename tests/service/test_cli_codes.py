@@ -493,7 +493,7 @@ def test_a_reader_that_has_enough_is_not_complained_about(tmp_path: Path, here: 
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert finished.stderr == ""
     first, second, status = finished.stdout.splitlines()

@@ -24,7 +24,7 @@ def loaded_by(statement: str) -> set[str]:
     """Top-level names of the modules that a fresh interpreter has loaded after the statement."""
     program = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     finished = subprocess.run(
-        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True, timeout=240
     )
     return set(finished.stdout.splitlines()[-1].split())
 

@@ -38,7 +38,7 @@ def assert_agrees(content: bytes) -> dict[str, Any] | None:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.lists(
@@ -107,7 +107,7 @@ def test_whatever_is_unusual_is_left_to_the_slow_reading(text: str) -> None:
     assert parse(text.encode(), FIELDS) is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_text_that_was_damaged_is_read_as_the_slow_reading_reads_it(data: st.DataObject) -> None:
     text = bytearray(orjson.dumps({"inputs": [[0.5, 1, 2, 3, 4, 5.25]] * 2, "outputs": ["codes"], "seed": 7}))

@@ -22,7 +22,7 @@ def start_and_fail(*before: str, repository: Path, **settings: object) -> subpro
             env=environment([repository], **{"port": port.number} | settings),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
         )
 
 

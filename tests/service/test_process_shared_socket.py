@@ -75,7 +75,7 @@ def test_a_port_in_use_is_told_in_one_sentence(tiny_repository: Path) -> None:
         port = taken.getsockname()[1]
         settings = environment([tiny_repository], host="127.0.0.1", port=port, workers=2, log_level="warning")
         finished = subprocess.run(
-            [sys.executable, *WITHOUT_REUSEPORT], env=settings, capture_output=True, text=True, timeout=60
+            [sys.executable, *WITHOUT_REUSEPORT], env=settings, capture_output=True, text=True, timeout=240
         )
     assert finished.returncode == 1
     assert finished.stderr.startswith(f"Latent Codes does not start: cannot listen on 127.0.0.1 port {port}: ")

@@ -16,7 +16,7 @@ def report_of(script: str, *arguments: str, folder: Path) -> dict[str, Any]:
     results = folder / "results.json"
     command = [sys.executable, f"benchmarks/serving/{script}", *arguments, "--results", str(results)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110)
+    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert finished.returncode == 0, finished.stderr[-2000:]
     return json.loads(results.read_text())
 

@@ -99,7 +99,7 @@ def test_a_process_that_must_not_start_says_why_in_one_line(given: dict[str, str
         env=environment([Path("tests")]) | {PREFIX + name.upper(): value for name, value in given.items()},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert finished.returncode == 1
     assert finished.stderr.startswith(f"Latent Codes does not start: {sentence}")

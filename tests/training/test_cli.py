@@ -21,7 +21,7 @@ from training.config import to_toml
 from training.runlog import METRICS_FILE
 
 # A sign of life must come within this, on the slowest of machines; nothing else depends on it.
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ TABLES = st.fixed_dictionaries(
 
 
 @given(TABLES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_configuration_survives_being_written_and_read_again(table):
     parsed = parse(table)
     assert parse(tomllib.loads(to_toml(parsed))) == parsed

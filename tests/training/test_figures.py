@@ -34,7 +34,7 @@ def test_the_command_draws_every_committed_figure(tmp_path: Path) -> None:
         cwd=DOCS.parent,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
     )
     assert finished.returncode == 0, finished.stderr
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in FOLDER.glob("*.svg")}
