@@ -132,9 +132,9 @@ def test_pixels_are_counted_over_all_images_of_a_request() -> None:
 @pytest.mark.parametrize("size", [(2000, 2000), (9000, 9000), (50_000, 50_000)], ids=str)
 def test_a_bomb_is_refused_by_its_header_in_milliseconds(size: tuple[int, int]) -> None:
     content = bomb(2000, 2000, promised=size)
-    start = time.perf_counter()
+    start = time.thread_time()  # of the processor: others may have it meanwhile
     message = refusal(content)
-    assert time.perf_counter() - start < 0.05
+    assert time.thread_time() - start < 0.05
     assert message.startswith("images[0]: expected at most 1000000 pixels in the images of a request, received ")
 
 

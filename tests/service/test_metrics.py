@@ -45,8 +45,10 @@ def test_requests_of_all_workers_are_counted_once(tmp_path: Path, tiny_repositor
             # A connection each: the kernel spreads them over the workers.
             body = {"inputs": [ROW] * 3} if number % 3 else {"inputs": []}
             httpx.post(f"{service.url}{ENCODE}", json=body)
-        found = scraped(service)
         encode = {"route": "/v1/models/{model}/encode", "model": "tiny-binary", "method": "POST"}
+        # A worker may be asked before another one has counted what it has just answered.
+        eventually(lambda: value(scraped(service), "http_requests_total", **encode) == 60)
+        found = scraped(service)
         assert value(found, "http_requests_total", **encode, status="200") == 40
         assert value(found, "http_requests_total", **encode, status="422") == 20
         assert value(found, "http_request_duration_seconds_count", **encode) == 60
@@ -56,7 +58,7 @@ def test_requests_of_all_workers_are_counted_once(tmp_path: Path, tiny_repositor
         assert value(found, "workers", phase="serving") == 2
         assert value(found, "ready") == 1
         assert value(found, "model_info", model="tiny-binary", provider="CPUExecutionProvider") == 1
-        assert value(found, "http_requests_in_flight") == 1  # the scrape itself
+        eventually(lambda: value(scraped(service), "http_requests_in_flight") == 1)  # the scrape itself
 
 
 def test_what_a_worker_counted_is_not_lost_when_it_dies(tmp_path: Path, tiny_repository: Path) -> None:
@@ -86,7 +88,7 @@ def test_versions_that_come_and_go_and_are_refused_are_counted_once(tmp_path: Pa
         eventually(lambda: events("tiny-binary")["loaded"] == 1)
         TINY_BINARY.publish(Repository(root))
         eventually(lambda: events("tiny-binary")["loaded"] == 2)
-        shutil.rmtree(root / "tiny-binary" / "2")
+        (root / "tiny-binary" / "2").rename(tmp_path / "2")  # at once: a look may come in the midst of a removal
         eventually(lambda: events("tiny-binary")["unloaded"] == 1)
         shutil.copytree(root / "tiny-binary" / "1", broken := tmp_path / "3")
         (broken / "decoder.onnx").write_bytes(b"not what the manifest says")
@@ -157,10 +159,10 @@ def test_counting_a_request_costs_little() -> None:
 
 
 def _seconds_of(work: object, times: int) -> float:
-    start = time.perf_counter()
+    start = time.thread_time()  # of the processor: others may have it meanwhile
     for _ in range(times):
         work()  # type: ignore[operator]
-    return (time.perf_counter() - start) / times
+    return (time.thread_time() - start) / times
 
 
 def test_a_request_has_a_line_in_the_access_log_and_nothing_of_what_it_said(
@@ -172,9 +174,7 @@ def test_a_request_has_a_line_in_the_access_log_and_nothing_of_what_it_said(
         httpx.post(f"{service.url}{ENCODE}", json={"inputs": [ROW] * 3}, headers=headers)
         httpx.get(f"{service.url}/v1/models?q=private")
         # A line is written when its reply has been sent, and may come a moment after it.
-        deadline = time.monotonic() + 30
-        while '"/v1/models"' not in service.log_text() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        eventually(lambda: '"/v1/models"' in service.log_text())
         lines = [json.loads(line) for line in service.log_text().splitlines() if line.startswith("{")]
     [line] = [line for line in lines if line["request_id"] == "one-of-mine"]
     assert line["route"] == "/v1/models/{model}/encode"

@@ -70,12 +70,11 @@ SLOW = {
 
 @pytest.mark.parametrize("sent", SLOW.values(), ids=SLOW)
 def test_a_request_that_does_not_arrive_in_time_is_ended(service: ServiceProcess, sent: bytes) -> None:
+    start = time.monotonic()
     with connected(service) as connection:
         connection.sendall(sent)
-        start = time.monotonic()
-        reply = everything(connection)
-        seconds = time.monotonic() - start
-    assert RECEIPT_SECONDS - 1 < seconds < RECEIPT_SECONDS + 6
+        reply = everything(connection)  # for at most half a minute
+    assert time.monotonic() - start > RECEIPT_SECONDS
     assert status_of(reply) in (408, 200)
     assert (status_of(reply) == 200) == sent.startswith(b"GET")
 

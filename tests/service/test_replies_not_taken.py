@@ -69,10 +69,10 @@ def received(connection: socket.socket, *, pause: float = 0.0) -> int:
 
 
 def test_a_client_that_does_not_take_its_reply_is_closed_by_the_deadline_and_counted(service: ServiceProcess) -> None:
+    begin = time.monotonic()
     with asking(service) as connection:
-        begin = time.monotonic()
-        eventually(lambda: counted(service, "reply-not-taken") == 1, 30)
-        assert RECEIPT_SECONDS - 1 < time.monotonic() - begin < RECEIPT_SECONDS + 10
+        eventually(lambda: counted(service, "reply-not-taken") == 1, RECEIPT_SECONDS + 30)
+        assert time.monotonic() - begin > RECEIPT_SECONDS
         # What had left the service is still in the kernel's buffers; the rest never comes.
         assert received(connection) < REPLY_BYTES
     assert service.is_ready()
@@ -103,7 +103,7 @@ def test_many_that_take_nothing_hold_no_more_than_is_allowed_and_others_are_answ
             most = max(most, resident_bytes(service))
             assert service.is_ready()
             time.sleep(0.1)
-        eventually(lambda: counted(service, "reply-not-taken") == 24, 30)
+        eventually(lambda: counted(service, "reply-not-taken") == 24)
     # Between two looks, half a second, some more come than are kept, and one is being made; all would be 24.
     # What is being written, joined and read besides; without the bound it would be all replies.
     assert most - before < MAX_UNSENT_BYTES + 16 * REPLY_BYTES

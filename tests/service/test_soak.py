@@ -124,10 +124,14 @@ def settled(service: ServiceProcess) -> set[int]:
 
 
 def held(workers: set[int]) -> tuple[int, int]:
-    """Resident bytes and open descriptors of the worker that has most of each."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    resident = max(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page for pid in workers)
-    return resident, max(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in workers)
+    """Bytes of its own and open descriptors of the worker that has most of each.
+
+    Without pages of files, which the system takes from memory and reads again as it likes.
+    """
+    statm = [[int(number) for number in Path(f"/proc/{pid}/statm").read_text().split()] for pid in workers]
+    num_pages = max(resident - of_files for _, resident, of_files, *_ in statm)
+    num_descriptors = max(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in workers)
+    return num_pages * os.sysconf("SC_PAGE_SIZE"), num_descriptors
 
 
 def test_nothing_is_wrong_and_nothing_is_left_after_all_that_can_happen_has(tmp_path: Path) -> None:
@@ -143,7 +147,7 @@ def test_nothing_is_wrong_and_nothing_is_left_after_all_that_can_happen_has(tmp_
         with Load(service, asked, num_callers=NUM_CALLERS) as load, troublemaker(service, 1) as statuses:
             begun = time.monotonic()
             next_kill, next_publication = KILL_EVERY_SECONDS, PUBLISH_EVERY_SECONDS
-            while (passed := time.monotonic() - begun) < SECONDS:
+            while (passed := time.monotonic() - begun) < SECONDS or min(kills, publications) < 3:
                 if passed > next_kill:
                     os.kill(min(settled(service)), signal.SIGKILL)
                     kills, next_kill = kills + 1, next_kill + KILL_EVERY_SECONDS
@@ -163,8 +167,6 @@ def test_nothing_is_wrong_and_nothing_is_left_after_all_that_can_happen_has(tmp_
             assert settled(service) == workers
             second = held(workers)
         assert service.stop() == 0
-    assert kills >= 3
-    assert publications >= 3
     assert load.wrong == []
     assert load.outcomes.keys() <= {"right", "lost", "refused"}, load.outcomes
     assert load.outcomes["lost"] <= kills * NUM_CALLERS

@@ -2,12 +2,14 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from service_process import ServiceProcess
 from tiny_models import TINY_BINARY, TINY_CATEGORICAL
+from waiting import eventually
 
 from models.manifest import CodeUsage, Manifest
 from models.repository import Repository
@@ -153,10 +155,10 @@ def test_noting_codes_costs_a_request_little(engine: Engine) -> None:
     codes, inputs = np.zeros((1, 5), np.uint8), TINY_CATEGORICAL.inputs(1)
 
     def seconds() -> float:
-        start = time.perf_counter()
+        start = time.thread_time()  # of the processor: others may have it meanwhile
         for _ in range(4096):
             counts.note(engine, inputs, codes)
-        return (time.perf_counter() - start) / 4096
+        return (time.thread_time() - start) / 4096
 
     assert min(seconds() for _ in range(5)) < 10e-6
 
@@ -168,15 +170,19 @@ def test_the_route_and_the_metrics_say_how_codes_were_used(tmp_path: Path, tiny_
         for start in range(0, 24, 2):
             body = {"inputs": inputs[start : start + 2].tolist()}
             httpx.post(f"{service.url}/v1/models/tiny-binary/encode", json=body)
-        time.sleep(1.2)  # workers count twice a second
-        reply = httpx.get(f"{service.url}/v1/models/tiny-binary/statistics").json()
-        assert reply["num_rows"] == 24
+
+        def statistics() -> dict[str, Any]:
+            found: dict[str, Any] = httpx.get(f"{service.url}/v1/models/tiny-binary/statistics").json()
+            return found
+
+        # Each worker counts twice a second, and looks at margins then.
+        eventually(lambda: statistics()["num_rows"] == 24 and statistics()["near_tie_ratio"] is not None)
+        reply = statistics()
         shares = codes.mean(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             entropy = -np.nan_to_num(shares * np.log2(shares)) - np.nan_to_num((1 - shares) * np.log2(1 - shares))
         np.testing.assert_allclose(reply["entropy_bits"], entropy, atol=1e-6)
         assert reply["dead_latents"] == np.flatnonzero((shares == 0) | (shares == 1)).tolist()
-        assert reply["near_tie_ratio"] is not None
         metrics = httpx.get(f"{service.url}/metrics").text
         assert 'latent_codes_code_window_rows{model="tiny-binary",version="1"} 24' in metrics
         assert 'latent_codes_code_entropy_bits{model="tiny-binary",version="1",latent="0"}' in metrics
