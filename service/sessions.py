@@ -23,7 +23,7 @@ from service.onnx_file import refuse_unsafe
 from service.providers import CPU, DeviceOptions
 from service.settings import Device
 
-_MEASURED_RUNS = 3
+_MEASURED_RUNS = 10
 
 _logger = logging.getLogger(__name__)
 
@@ -68,6 +68,9 @@ class GraphSession:
         self._binds_io = is_elsewhere if options.binds_io is None else options.binds_io
         self._pads_rows = is_elsewhere if options.pads_rows is None else options.pads_rows
         self._memory = "cuda" if is_elsewhere else "cpu"
+        # Where all of a run is this thread's work, its own time is: what else the processor does meanwhile, another
+        # worker that starts for one, does not count. An estimate is kept for as long as the model is served.
+        self._clock = time.perf_counter if is_elsewhere or num_threads != 1 else time.thread_time
 
     @property
     def provider(self) -> str:
@@ -118,9 +121,9 @@ class GraphSession:
     def _seconds(self, num_rows: int) -> float:
         inputs = [np.ones((num_rows, *spec.shape), spec.dtype) for spec in self._signature.inputs]
         outputs = [spec.name for spec in self._signature.outputs]
-        start = time.perf_counter()
+        start = self._clock()
         self.run(*inputs, outputs=outputs)
-        return time.perf_counter() - start
+        return self._clock() - start
 
 
 def bucket(num_rows: int) -> int:

@@ -1,5 +1,6 @@
 """Runs that are bound to memory and padded give what plain runs give, bit for bit, on the CPU."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -69,6 +70,21 @@ def test_inputs_that_do_not_lie_in_one_piece_are_bound_too(model: TinyModel, ope
 
 def test_rows_are_padded_to_the_next_power_of_two() -> None:
     assert [bucket(num_rows) for num_rows in (1, 2, 3, 4, 5, 64, 65, 1000)] == [1, 2, 4, 4, 8, 64, 128, 1024]
+
+
+def test_what_a_run_costs_is_not_raised_by_what_else_the_processor_does(
+    open_graph: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_graph("encoder", DeviceOptions())
+    run = session.run
+
+    def interrupted(*inputs: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
+        time.sleep(0.05)
+        return run(*inputs, outputs=outputs)
+
+    monkeypatch.setattr(session, "run", interrupted)
+    cost = session.cost(64)
+    assert 0 < cost.seconds(1) <= cost.seconds(64) < 0.04
 
 
 def test_padded_sessions_are_warm_in_every_size_and_others_run_nothing(
