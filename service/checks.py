@@ -114,7 +114,7 @@ def _bits(number: float, dtype: np.dtype[Any]) -> int:
 def _check_range(field: str, numbers: NDArray[Any], minimum: float, maximum: float) -> None:
     # Where all is well, one pass or two and no array.
     if minimum == 0 and numbers.dtype in _BITS_OF:
-        if numbers.view(_BITS_OF[numbers.dtype]).max() <= _bits(maximum, numbers.dtype):
+        if np.maximum.reduce(numbers.view(_BITS_OF[numbers.dtype]), axis=None) <= _bits(maximum, numbers.dtype):
             return
     # Written so that NaN, which fails every comparison, is outside.
     elif numbers.min() >= minimum and numbers.max() <= maximum:

@@ -71,9 +71,8 @@ class Sampling(NamedTuple):
 
 def checked_outputs(outputs: Sequence[str], known: Collection[str]) -> frozenset[str]:
     """The names asked for. Raises InvalidFields when there is none, or one that is not known."""
-    expected = f"one or more of {', '.join(known)}"
     if not outputs:
-        raise invalid("outputs", expected, "none")
+        raise invalid("outputs", f"one or more of {', '.join(known)}", "none")
     for index, name in enumerate(outputs):
         if name not in known:
             raise invalid(f"outputs[{index}]", f"one of {', '.join(known)}", shown(name))
