@@ -3,7 +3,8 @@
     python benchmarks/learning/explore.py --results benchmarks/learning/jang/exploration.json
 
 Every candidate trains the linear models of `jang/` for the same number of steps, its learning rate falling to 0 along
-half a cosine. A candidate that is in the file already is not trained again.
+half a cosine; those of Jang, Gu and Poole's own protocol keep theirs. A candidate that is in the file already is not
+trained again.
 """
 
 import argparse
@@ -11,7 +12,9 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from run import machine, merge
@@ -23,34 +26,63 @@ LATENTS = {
     "200-bits": {"kind": "binary", "num_latents": 200},
     "20x10": {"kind": "categorical", "num_latents": 20, "num_categories": 10},
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What is varied: one run for each learning rate."""
+
+    estimator: str
+    rates: tuple[float, ...]
+    num_samples: int = 1
+    temperature: Any = 1.0
+    optimizer: str = "adam"
+    is_rate_constant: bool = False
+
+
+def jang_protocol(rate: float) -> Candidate:
+    """The paper's optimiser and annealing, at the three largest of its six learning rates."""
+    return Candidate(
+        estimator="straight_through_gumbel",
+        rates=(3e-4, 1e-3, 3e-3),
+        temperature={"kind": "exponential", "initial": 1.0, "minimum": 0.5, "rate": rate, "update_every": 500},
+        optimizer="sgd",
+        is_rate_constant=True,
+    )
+
+
 CANDIDATES = {
-    "straight-through-gumbel": ({"name": "straight_through_gumbel"}, 1, 0.5, (1e-3, 3e-3)),
-    "straight-through": ({"name": "straight_through"}, 1, 1.0, (3e-3,)),
-    "pathwise": ({"name": "pathwise"}, 1, 0.5, (1e-3, 3e-3, 1e-2)),
-    "reinmax": ({"name": "reinmax"}, 1, 1.0, (1e-3, 3e-3, 1e-2)),
-    "reinmax-4-samples": ({"name": "reinmax"}, 4, 1.0, (3e-3,)),
-    "muprop": ({"name": "muprop"}, 1, 1.0, (3e-3, 1e-2)),
-    "vimco-8-samples": ({"name": "reinforce_leave_one_out"}, 8, 1.0, (2e-3, 5e-3)),
+    "straight-through-gumbel": Candidate(estimator="straight_through_gumbel", temperature=0.5, rates=(1e-3, 3e-3)),
+    "straight-through": Candidate(estimator="straight_through", rates=(3e-3,)),
+    "pathwise": Candidate(estimator="pathwise", temperature=0.5, rates=(1e-3, 3e-3, 1e-2)),
+    "reinmax": Candidate(estimator="reinmax", rates=(1e-3, 3e-3, 1e-2)),
+    "reinmax-4-samples": Candidate(estimator="reinmax", num_samples=4, rates=(3e-3,)),
+    "muprop": Candidate(estimator="muprop", rates=(3e-3, 1e-2)),
+    "vimco-8-samples": Candidate(estimator="reinforce_leave_one_out", num_samples=8, rates=(2e-3, 5e-3)),
+    "straight-through-gumbel-sgd-r-1e-4": jang_protocol(1e-4),
+    "straight-through-gumbel-sgd-r-1e-5": jang_protocol(1e-5),
 }
-"""Estimator, samples of the bound, relaxation temperature, learning rates."""
 
 
-def run(
-    latent: dict, estimator: dict, num_samples: int, tau: float, rate: float, *, num_steps: int, data: dict
-) -> dict:
+def run(latent: dict, candidate: Candidate, rate: float, *, num_steps: int, data: dict) -> dict:
     """One candidate: validation bounds in nats, and what a step cost."""
+    decay = {"kind": "cosine", "initial": rate, "final": 0.0, "end_step": num_steps}
     parsed = config.parse(
         {
             "name": "candidate",
             "data": {"name": "binarized-mnist", **data},
             "latent": latent,
             "network": {"kind": "mlp", "hidden": []},
-            "objective": {"num_importance_samples": num_samples},
-            "estimator": estimator,
-            "relaxation_temperature": tau,
-            "optimizer": {"learning_rate": {"kind": "cosine", "initial": rate, "final": 0.0, "end_step": num_steps}},
+            "objective": {"num_importance_samples": candidate.num_samples},
+            "estimator": {"name": candidate.estimator},
+            "relaxation_temperature": candidate.temperature,
+            "optimizer": {
+                "name": candidate.optimizer,
+                "learning_rate": rate if candidate.is_rate_constant else decay,
+            },
             "training": {
                 "num_steps": num_steps,
+                "num_threads": 1,
                 "log_every": num_steps,
                 "evaluate_every": num_steps,
                 "checkpoint_every": num_steps,
@@ -94,15 +126,12 @@ if __name__ == "__main__":
     print("| --- " * 6 + "|", flush=True)
     for latents in options.latents:
         for candidate in options.candidates:
-            estimator, num_samples, tau, rates = CANDIDATES[candidate]
-            for rate in rates:
+            for rate in CANDIDATES[candidate].rates:
                 name = f"{latents} {candidate} {rate:g}"
                 result = known.get(name)
                 if result is None or result["num_steps"] != options.steps:
                     data = {} if options.data_path is None else {"path": options.data_path}
-                    result = run(
-                        LATENTS[latents], estimator, num_samples, tau, rate, num_steps=options.steps, data=data
-                    )
+                    result = run(LATENTS[latents], CANDIDATES[candidate], rate, num_steps=options.steps, data=data)
                     merge(options.results, name, result)
                 valid = result["valid"]
                 print(

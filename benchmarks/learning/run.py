@@ -5,37 +5,80 @@
 Each configuration is one run under `runs/benchmarks`, continued if it was interrupted and not trained again if it is
 finished. Results are merged into the file by the name of the run. Several processes may work on different
 configurations; two at a time, of one thread each, is what two cores are good for.
+
+With `--recipe` the configurations are the stages of one recipe, in order, each of which starts from the one before:
+only the last is evaluated, so that the test split is looked at once. `--seed 1` trains with another seed, as runs of
+other names.
 """
 
 import argparse
+import dataclasses
 import json
 import logging
+import os
 import platform
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from training import commands, config, runs
-from training.errors import RunError
+from training.config import RunConfig
+from training.errors import ConfigError, RunError
 from training.evaluation import EvaluationConfig
 
 CPU_SECONDS = "cpu-seconds.json"
 
 
-def run_one(
-    path: Path, overrides: list[str], splits: list[str], importance_samples: tuple[int, ...], device: str
-) -> dict:
-    """Train, or finish training, one configuration and evaluate it."""
+ROOT = Path("runs/benchmarks")
+
+
+def read(path: Path, overrides: Sequence[str], seed: int | None) -> RunConfig:
+    """A configuration, with another seed if there is one: then its name, and that of the run it starts from, say so."""
     resolved = config.read(path, overrides)
-    folder = Path("runs/benchmarks") / resolved.name
+    if seed is None:
+        return resolved
+    start = resolved.training.start_from
+    training = dataclasses.replace(
+        resolved.training, seed=seed, start_from=None if start is None else f"{start}-seed-{seed}"
+    )
+    return dataclasses.replace(resolved, name=f"{resolved.name}-seed-{seed}", training=training)
+
+
+def check_recipe(stages: Sequence[RunConfig]) -> None:
+    """Raise ConfigError unless the first stage starts from nothing, and every other from the one before it."""
+    expected = [None, *(str(ROOT / stage.name) for stage in stages[:-1])]
+    for stage, start in zip(stages, expected, strict=True):
+        if stage.training.start_from != start:
+            raise ConfigError(
+                f"--recipe: expected {stage.name} to start from {start or 'nothing'}, which comes before it, "
+                f"got {stage.training.start_from or 'nothing'}"
+            )
+
+
+def train(resolved: RunConfig, device: str) -> float | None:
+    """Train, or finish training; processor seconds, as `trained`."""
+    folder = ROOT / resolved.name
     try:
         runs.create(folder, resolved)
     except RunError:
         if runs.read_config(folder) != resolved:
             raise
-    cpu_seconds = trained(folder, device)
+    return trained(folder, device)
+
+
+def run_one(
+    path: Path,
+    resolved: RunConfig,
+    overrides: list[str],
+    splits: list[str],
+    importance_samples: tuple[int, ...],
+    device: str,
+) -> dict:
+    """Train, or finish training, one configuration and evaluate it."""
+    folder = ROOT / resolved.name
+    cpu_seconds = train(resolved, device)
     results = {}
     for split in splits:
         evaluation = commands.evaluate_run(
@@ -49,6 +92,7 @@ def run_one(
     return {
         "configuration": str(path),
         "overrides": overrides,
+        "seed": resolved.training.seed,
         "num_steps": opened.step,
         "training_seconds": round(opened.seconds, 1),
         "training_cpu_seconds": None if cpu_seconds is None else round(cpu_seconds, 1),
@@ -80,20 +124,26 @@ def earlier_stages(folder: Path) -> list[dict]:
 def trained(folder: Path, device: str) -> float | None:
     """Train to the last step; processor seconds of all threads, kept in the run, over every process that worked on it.
 
-    On a machine that is shared they say what the wall clock cannot. None for a run trained by something else.
+    On a machine that is shared they say what the wall clock cannot. A compiler that was called counts too. None for a
+    run trained by something else.
     """
     path = folder / CPU_SECONDS
     before = json.loads(path.read_text()) if path.exists() else None
     newest = runs.checkpointed_steps(folder)[-1]
     if newest == runs.read_config(folder).training.num_steps:
         return before
-    started = time.process_time()
+    started = processor_seconds()
     _, finished = commands.resume(folder, device)
-    total = None if newest > 0 and before is None else (before or 0.0) + time.process_time() - started
+    total = None if newest > 0 and before is None else (before or 0.0) + processor_seconds() - started
     path.write_text(json.dumps(total))
     if not finished:
         sys.exit(130)
     return total
+
+
+def processor_seconds() -> float:
+    """Of this process, and of those that it started and that have ended."""
+    return sum(os.times()[:4])
 
 
 def machine() -> str:
@@ -123,11 +173,24 @@ if __name__ == "__main__":
     parser.add_argument("configurations", type=Path, nargs="+")
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--recipe", action="store_true")
     parser.add_argument("--splits", nargs="+", choices=["valid", "test"], default=["valid", "test"])
     parser.add_argument("-m", "--importance-samples", type=int, nargs="*", default=[1000])
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for configuration in options.configurations:
-        outcome = run_one(configuration, options.set, options.splits, tuple(options.importance_samples), options.device)
-        merge(options.results, config.read(configuration, options.set).name, outcome)
+    given = [(path, read(path, options.set, options.seed)) for path in options.configurations]
+    if options.recipe:
+        try:
+            check_recipe([resolved for _, resolved in given])
+        except ConfigError as error:
+            parser.error(str(error))
+        for _, stage in given[:-1]:
+            train(stage, options.device)
+        given = given[-1:]
+    for path, resolved in given:
+        outcome = run_one(
+            path, resolved, options.set, options.splits, tuple(options.importance_samples), options.device
+        )
+        merge(options.results, resolved.name, outcome)
