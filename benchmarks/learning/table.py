@@ -10,6 +10,10 @@ from pathlib import Path
 PUBLISHED = {
     "jang-st-gumbel-200-bits": 111.5,
     "jang-st-gumbel-20x10": 107.8,
+    "jang-st-gumbel-sgd-200-bits": 111.5,
+    "jang-st-gumbel-sgd-20x10": 107.8,
+    "jang-muprop-200-bits": 109.7,
+    "jang-muprop-20x10": 107.0,
     "jang-pathwise-200-bits": 105.0,
     "jang-pathwise-20x10": 101.5,
 }
