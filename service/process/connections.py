@@ -173,8 +173,10 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller left: what was not begun for him need not be."""
         super().connection_lost(exc)
-        if isinstance(self.cycle, DirectCycle) and self.cycle.task is not None:
-            self.cycle.task.cancel()
+        if isinstance(self.cycle, DirectCycle):
+            self.cycle.forget_body()
+            if self.cycle.task is not None:
+                self.cycle.task.cancel()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - its text is ours
         """Uvicorn's answer to what is not HTTP, as a problem."""
@@ -236,6 +238,9 @@ class Connection(HttpToolsProtocol):
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self.tasks.discard(task)
+        if isinstance(self.cycle, DirectCycle) and self.cycle.task is task:
+            # What it raised refers to this connection, and to the body.
+            self.cycle.task = None
         if not task.cancelled() and (error := task.exception()) is not None:
             # The edge answers whatever a route raises, unless nobody is there to read it.
             if not isinstance(error, ClientDisconnect):

@@ -12,12 +12,12 @@ from collections.abc import Coroutine, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol, Self
 
-import numpy as np
 from starlette.types import Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.edge import DirectRoute, Reply
 from service.exchange import Exchange
+from service.process.body_memory import BodyMemory
 from service.process.long_bodies import LongBody
 
 _PLAIN = re.compile(rb"/v[12]/models/[A-Za-z0-9._/-]+")
@@ -47,6 +47,11 @@ class DirectAnswers:
     def __init__(self, routes: Routes) -> None:
         self._find = lru_cache(_KNOWN_PATHS)(partial(_find, routes))
         self.answer = routes.answer
+        self._memory = BodyMemory()
+
+    def tidy(self) -> None:
+        """Give back what long bodies left; to be called about twice a second."""
+        self._memory.tidy()
 
     def begun(self, scope: Scope, url: bytes, transport: asyncio.Transport) -> "Begun | None":
         """Of a POST whose head is complete; None where the application has to look at it."""
@@ -55,7 +60,7 @@ class DirectAnswers:
         if found is None or b"#" in query:
             return None
         scope["method"], scope["path"], scope["query_string"] = "POST", found.path, query
-        cycle = DirectCycle(transport)
+        cycle = DirectCycle(transport, self._memory)
         exchange = Exchange(scope, cycle.receive)
         # Pages of other origins have rules of their own.
         return None if b"origin" in exchange.headers else Begun(cycle, exchange, found.route)
@@ -77,7 +82,7 @@ def _find(routes: Routes, path: bytes) -> _Found | None:
 class DirectCycle:
     """One request, from its head to the end of its reply."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, memory: BodyMemory) -> None:
         self.task: asyncio.Task[None] | None = None
         """That answers, where the answer had to wait."""
         self.expects_continue = False
@@ -88,9 +93,10 @@ class DirectCycle:
         self.response_started = False
         self.response_complete = False
         self._transport = transport
+        self._memory = memory
         self._chunks: list[bytes] = []
-        self._memory: memoryview | None = None
-        """For all of a long body, in place of the chunks."""
+        self._long: memoryview | None = None
+        """All of a long body, in place of the chunks."""
         self._num_bytes = 0
         self._length: bytes | None = None
         """What was said of the body."""
@@ -100,7 +106,8 @@ class DirectCycle:
         """More of the body came."""
         self._num_bytes += len(chunk)
         self._chunks.append(chunk)
-        if self._num_bytes >= _ENOUGH_BYTES:
+        # At once, and not when whoever receives has his turn: more may have come until then.
+        if self._num_bytes >= _ENOUGH_BYTES and self._waiting is not None and not self._make_room():
             self.set()
 
     def set(self) -> None:
@@ -130,7 +137,7 @@ class DirectCycle:
             self.expects_continue = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while self.more_body and not self.disconnected:
-            if self._num_bytes >= _ENOUGH_BYTES and self._memory is None and not self._make_room():
+            if self._num_bytes >= _ENOUGH_BYTES and self._long is None and not self._make_room():
                 break
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
@@ -138,21 +145,27 @@ class DirectCycle:
             return {"type": "http.disconnect"}
         return {"type": "http.request", "body": self._taken(), "more_body": self.more_body}
 
+    def forget_body(self) -> None:
+        """Nobody will receive it."""
+        self._taken()
+
     def _make_room(self) -> bool:
         """For all of the body, where it was said how long it will be; whoever receives has looked at that."""
         if self._length is None:
             return False
-        self._memory = np.empty(int(self._length), np.uint8).data
-        self._memory[: self._num_bytes] = b"".join(self._chunks)
-        self._chunks = []
-        connection: Any = self._transport.get_protocol()
-        LongBody(self._transport, connection, self._memory[self._num_bytes :])
+        length = int(self._length)
+        if length > self._num_bytes:
+            self._long = self._memory.take(length)
+            self._long[: self._num_bytes] = b"".join(self._chunks)
+            self._chunks = []
+            connection: Any = self._transport.get_protocol()
+            LongBody(self._transport, connection, self._long[self._num_bytes :])
         return True
 
     def _taken(self) -> bytes | memoryview:
-        memory, self._memory = self._memory, None
-        if memory is not None:
-            return memory
+        long, self._long = self._long, None
+        if long is not None:
+            return long
         chunks, self._chunks, self._num_bytes = self._chunks, [], 0
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

@@ -57,3 +57,5 @@ class _Begun(Awaitable[Result]):
             except StopIteration as finished:
                 result: Result = finished.value
                 return result
+            finally:
+                del go_on  # where that holds an error, the error comes to hold this frame

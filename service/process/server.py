@@ -123,8 +123,10 @@ class Server(uvicorn.Server):
         return Connection(self._config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def tidy(self) -> None:
-        """End connections that take too long; to be called about twice a second."""
+        """End connections that take too long, and give back memory; to be called about twice a second."""
         now = time.monotonic()
+        if self._config.direct is not None:
+            self._config.direct.tidy()
         connections = self._connections()
         for connection in connections:
             connection.tidy(now)
