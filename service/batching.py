@@ -12,6 +12,7 @@ comes after a pause, never waits.
 Who takes part. Callers are served in the order in which they would be done if all were served a row in turn (fair
 queueing; Demers, Keshav and Shenker 1989): one who brings n rows when each was served r is due at r + n. So a small
 caller overtakes large ones that wait, and since r grows with every run, none starves.
+One who brings more rows than a run may have is served so many at a time, and comes after each time as if for the rest.
 Callers who left, and those whose deadline has passed, are dropped before a run is formed. When a run fails, each of its
 callers is run again alone, so that an error reaches only the one who caused it.
 
@@ -46,7 +47,6 @@ class BatchLimits:
     """What a run may be."""
 
     max_rows: int
-    """Of several callers together; one who brings more runs alone."""
     max_wait_seconds: float = 0.0
     max_inline_seconds: float = 0.001
     """A run that is estimated to take longer is not made on the event loop."""
@@ -66,18 +66,61 @@ class _Caller:
 
     __slots__ = ("arrays", "came_at", "deadline", "due", "future", "num_rows", "number", "outputs")
 
-    def __init__(self, arrays: Arrays, outputs: Sequence[str], deadline: float | None, due: float, number: int) -> None:
+    def __init__(self, arrays: Arrays, outputs: Sequence[str], deadline: float | None, number: int) -> None:
         self.arrays = arrays
+        """Of the next run, as is `num_rows`."""
         self.outputs = outputs
         self.deadline = deadline
         self.num_rows = len(arrays[0])
-        self.due = due
+        self.due = 0.0
         self.number = number
-        self.came_at = time.monotonic()
+        self.came_at = 0.0
         self.future: asyncio.Future[list[NDArray[Any]]] = asyncio.get_running_loop().create_future()
+
+    def take(self, found: list[NDArray[Any]]) -> bool:
+        """What a run found; whether it was the last one."""
+        self.future.set_result(found)
+        return True
 
     def __lt__(self, other: "_Caller") -> bool:
         return (self.due, self.number) < (other.due, other.number)
+
+
+class _LargeCaller(_Caller):
+    """Somebody whose rows take several runs."""
+
+    __slots__ = ("_all_arrays", "_found", "_max_rows", "_num_done")
+
+    def __init__(
+        self, arrays: Arrays, outputs: Sequence[str], deadline: float | None, number: int, max_rows: int
+    ) -> None:
+        super().__init__(arrays, outputs, deadline, number)
+        self._all_arrays = arrays
+        self._found: list[NDArray[Any]] = []
+        """The outputs of all rows, as far as they were run."""
+        self._num_done = 0
+        self._max_rows = max_rows
+        self._choose()
+
+    def take(self, found: list[NDArray[Any]]) -> bool:
+        """What a run found; whether it was the last one."""
+        num_rows = len(self._all_arrays[0])
+        if not self._found:
+            self._found = [np.empty((num_rows, *array.shape[1:]), array.dtype) for array in found]
+        end = self._num_done + self.num_rows
+        for of_all, array in zip(self._found, found, strict=True):
+            of_all[self._num_done : end] = array
+        self._num_done = end
+        if end < num_rows:
+            self._choose()
+            return False
+        return super().take(self._found)
+
+    def _choose(self) -> None:
+        """The rows of the next run."""
+        at = slice(self._num_done, self._num_done + self._max_rows)
+        self.arrays = [array[at] for array in self._all_arrays]
+        self.num_rows = len(self.arrays[0])
 
 
 class Batcher:
@@ -118,8 +161,8 @@ class Batcher:
         Raises DeadlineExceeded when `deadline`, a time of `time.monotonic()`, passes before the run begins, and
         whatever the run raises for these rows.
         """
-        num_rows = len(arrays[0])
-        if self._may_run_at_once(num_rows):
+        num_rows, max_rows = len(arrays[0]), self._limits.max_rows
+        if num_rows <= max_rows and self._may_run_at_once(num_rows):
             if deadline is not None and time.monotonic() >= deadline:
                 raise _too_late()
             self._turn_end = asyncio.get_running_loop().call_soon(self._begin)
@@ -129,10 +172,18 @@ class Batcher:
             self._watch(Ran(num_rows, time.monotonic() - began, (0.0,)))
             return found
         self._num_came += 1
-        caller = _Caller(arrays, outputs, deadline, self._rows_in_turn + num_rows, self._num_came)
-        heapq.heappush(self._waiting, caller)
+        caller = (
+            _Caller(arrays, outputs, deadline, self._num_came)
+            if num_rows <= max_rows
+            else _LargeCaller(arrays, outputs, deadline, self._num_came, max_rows)
+        )
+        self._wait(caller)
         self._schedule()
         return await caller.future
+
+    def _wait(self, caller: _Caller) -> None:
+        caller.came_at, caller.due = time.monotonic(), self._rows_in_turn + caller.num_rows
+        heapq.heappush(self._waiting, caller)
 
     def _may_run_at_once(self, num_rows: int) -> bool:
         return (
@@ -201,14 +252,14 @@ class Batcher:
                 continue
             if isinstance(answer, Exception):
                 caller.future.set_exception(answer)
-            else:
-                caller.future.set_result(answer)
+            elif not caller.take(answer):
+                self._wait(caller)
 
     def _take(self) -> list[_Caller]:
-        """Those whose turn it is, at most `max_rows` rows together unless the first brings more."""
+        """Those whose turn it is, at most `max_rows` rows together."""
         callers: list[_Caller] = []
         num_rows, now = 0, time.monotonic()
-        while self._waiting and (not callers or num_rows + self._waiting[0].num_rows <= self._limits.max_rows):
+        while self._waiting and num_rows + self._waiting[0].num_rows <= self._limits.max_rows:
             caller = heapq.heappop(self._waiting)
             if caller.future.done():
                 continue  # nobody waits for it any more

@@ -197,7 +197,7 @@ class Dispatcher:
         max_rows, run = self._rows_of_a_part(desk.max_rows, operation, num_rows), desk.runs(deadline)
         self._backlog.admit(num_rows)
         try:
-            if num_rows <= max_rows:
+            if num_rows <= max_rows or operation.is_one_run:
                 return await operation.arrays(run, max_rows)
             found = [await part.arrays(run, max_rows) for part in in_parts(operation, max_rows)]
             size_bytes = sum(array.nbytes for part in found for array in part.values())

@@ -46,6 +46,10 @@ class Operation(Protocol):
     def seconds_beside_runs(self) -> float:
         """About how long everything takes that is not a run of a graph."""
 
+    @property
+    def is_one_run(self) -> bool:
+        """Whether it is one run of its rows as they are, which whoever runs them may cut."""
+
     def part(self, at: slice) -> Self:
         """The same for some of the rows."""
 
@@ -94,14 +98,18 @@ class Encode(NamedTuple):
         num_drawn = 0 if self.sampling.is_deterministic else self.num_rows * self.num_samples
         return self.rows.size * _SECONDS_PER_VALUE + num_drawn * _latent_size(self.manifest) * _SECONDS_PER_NOISE
 
+    @property
+    def is_one_run(self) -> bool:
+        to_sample = self.wanted - {"logits"}
+        return not to_sample or (self.sampling.is_deterministic and to_sample == {"codes"})
+
     def part(self, at: slice) -> Self:
         return self._replace(rows=self.rows[at], sampling=self.sampling.continued(at.start))
 
     async def arrays(self, run: RunGraph, max_rows: int) -> Arrays:
         if "near_ties" in self.wanted:
             return await self._with_near_ties(run, max_rows)
-        to_sample = self.wanted - {"logits"}
-        if not to_sample or (self.sampling.is_deterministic and to_sample == {"codes"}):
+        if self.is_one_run:
             # The commonest request: one run of the encoder.
             names = tuple(self.wanted)
             found = dict(zip(names, await run("encoder", (self.rows,), names), strict=True))
@@ -112,7 +120,7 @@ class Encode(NamedTuple):
         if self.manifest.parameter_shape != self.manifest.latent_shape:
             names = ("logits", "parameters")
         encoded = await run("encoder", (self.rows,), names)
-        drawing = _Drawing(self.manifest, self.sampling, to_sample, "posterior")
+        drawing = _Drawing(self.manifest, self.sampling, self.wanted - {"logits"}, "posterior")
         found = await drawing.arrays(encoded[-1], run, max_rows)
         if "logits" in self.wanted:
             found["logits"] = encoded[0]
@@ -147,6 +155,10 @@ class Decode(NamedTuple):
     def seconds_beside_runs(self) -> float:
         return self.num_rows * (_latent_size(self.manifest) + self.manifest.input.size) * _SECONDS_PER_VALUE
 
+    @property
+    def is_one_run(self) -> bool:
+        return False
+
     def part(self, at: slice) -> Self:
         return self._replace(
             codes=None if self.codes is None else self.codes[at],
@@ -179,6 +191,10 @@ class Reconstruct(NamedTuple):
     def seconds_beside_runs(self) -> float:
         num_compared = self.num_rows * self.num_samples * self.encode.manifest.input.size
         return self.encode.seconds_beside_runs + 4 * num_compared * _SECONDS_PER_VALUE
+
+    @property
+    def is_one_run(self) -> bool:
+        return False
 
     def part(self, at: slice) -> Self:
         return self._replace(encode=self.encode.part(at))
@@ -218,6 +234,10 @@ class Generate(NamedTuple):
     def seconds_beside_runs(self) -> float:
         per_row = _latent_size(self.manifest) * (_SECONDS_PER_NOISE + _SECONDS_PER_VALUE)
         return self.num_codes * (per_row + self.manifest.input.size * _SECONDS_PER_VALUE)
+
+    @property
+    def is_one_run(self) -> bool:
+        return False
 
     def part(self, at: slice) -> Self:
         return self._replace(num_codes=at.stop - at.start, sampling=self.sampling.continued(at.start))

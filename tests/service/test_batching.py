@@ -103,7 +103,7 @@ def test_everyone_gets_the_outputs_asked_for_with_the_parameters_of_each_row() -
     in_loop(scenario)
 
 
-def test_a_run_has_at_most_the_rows_allowed_and_one_who_brings_more_runs_alone() -> None:
+def test_a_run_has_at_most_the_rows_allowed_and_one_who_brings_more_is_served_in_several() -> None:
     run = Doubling()
 
     async def scenario() -> None:
@@ -111,7 +111,56 @@ def test_a_run_has_at_most_the_rows_allowed_and_one_who_brings_more_runs_alone()
         sizes = [1, 3, 3, 9, 1]
         answers = await first_values([batcher.run(rows_of(*range(size)), ["double"]) for size in sizes])
         assert answers == [[2 * value for value in range(size)] for size in sizes]
-        assert all(len(rows) <= 4 or len(rows) == 9 for rows in run.runs)
+        assert all(len(rows) <= 4 for rows in run.runs)
+        answer = await batcher.run(rows_of(*range(10)), ["times", "double"])
+        assert [array[:, 0].tolist() for array in answer] == [
+            [value * (value + 1) for value in range(10)],
+            [2 * value for value in range(10)],
+        ]
+        assert [len(rows) for rows in run.runs[-3:]] == [4, 4, 2]
+
+    in_loop(scenario)
+
+
+def test_small_callers_pass_between_the_runs_of_a_large_one() -> None:
+    run = Doubling()
+
+    async def scenario() -> None:
+        batcher = batcher_of(run, max_rows=4)
+        large = asyncio.ensure_future(batcher.run(rows_of(*[100] * 80), ["double"]))
+        others_large = asyncio.ensure_future(batcher.run(rows_of(*[200] * 80), ["double"]))
+        await asyncio.sleep(0)
+        for number in range(5):
+            before = len(run.runs)
+            await batcher.run(rows_of(number), ["double"])
+            assert len(run.runs) - before <= 3
+        assert not large.done()
+        await asyncio.gather(large, others_large)
+        # Both are served by turns, so they end at about the same time.
+        ends = [max(at for at, rows in enumerate(run.runs) if value in rows) for value in (100, 200)]
+        assert abs(ends[0] - ends[1]) <= 2
+
+    in_loop(scenario)
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_of_a_large_caller_who_leaves_or_is_late_the_rest_is_not_run(in_thread: bool) -> None:
+    run = Doubling()
+
+    async def scenario() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            batcher = batcher_of(run, max_rows=4, inline=not in_thread, executor=executor)
+            leaves = asyncio.ensure_future(batcher.run(rows_of(*[1] * 4000), ["double"]))
+            while len(run.runs) < 3:
+                await asyncio.sleep(0)
+            leaves.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await leaves
+            await batcher.run(rows_of(7), ["double"])
+            assert len(run.runs) < 1000
+            with pytest.raises(DeadlineExceeded):
+                await batcher.run(rows_of(*[2] * 400_000), ["double"], deadline=time.monotonic() + 0.05)
+            assert 0 < len([rows for rows in run.runs if 2 in rows]) < 100_000
 
     in_loop(scenario)
 
@@ -308,5 +357,4 @@ def test_whatever_comes_whenever_every_caller_gets_what_its_rows_make(
                     assert type(answer) is expected[fate], answer
 
     in_loop(scenario)
-    alone = max(sizes)
-    assert all(len(rows) <= max(max_rows, alone) for rows in run.runs)
+    assert all(len(rows) <= max_rows for rows in run.runs)
