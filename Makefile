@@ -32,7 +32,8 @@ test-all: $(TEST_ENV)/.installed
 
 # The service, the contract and the client must work where torch was never installed.
 test-torchless: $(TORCHLESS_ENV)/.installed
-	$(PYTEST_ENVIRONMENT) $(TORCHLESS_ENV)/bin/python -m pytest $(PYTEST_OPTIONS) tests/models tests/service tests/client
+	$(PYTEST_ENVIRONMENT) $(TORCHLESS_ENV)/bin/python -m pytest $(PYTEST_OPTIONS) tests/models tests/service tests/client \
+		tests/deployment/test_kserve_documents.py
 
 lint: $(TEST_ENV)/.installed  ## Check style, types and who imports whom
 	$(TEST_ENV)/bin/ruff check .

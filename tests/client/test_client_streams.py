@@ -158,25 +158,29 @@ def test_an_item_that_no_model_takes_is_named(cut: Any, items: Any, message: str
 
 
 class Slow:
-    """A service that takes its time, and knows how many asked at once."""
+    """A service that takes its time, and knows how many asked at once; all but the first wait until `together` do."""
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
+    def __init__(self, together: int = 1) -> None:
+        self.changed = threading.Condition()
+        self.together = together
         self.num_asked = self.num_now = self.most_at_once = 0
 
     def answer(self, request: httpx.Request) -> httpx.Response:
-        with self.lock:
+        with self.changed:
             self.num_asked += 1
             self.num_now += 1
             self.most_at_once = max(self.most_at_once, self.num_now)
+            self.changed.notify_all()
+            if self.num_asked > 1 and not self.changed.wait_for(lambda: self.most_at_once >= self.together, 60):
+                self.together = 0  # they will never be so many
         time.sleep(0.01)
-        with self.lock:
+        with self.changed:
             self.num_now -= 1
         return httpx.Response(200, json={"model": "tiny", "version": 1, "seed": None, "codes": [[0, 1]]})
 
 
 def test_no_more_is_read_or_asked_at_once_than_told() -> None:
-    slow, num_read = Slow(), 0
+    slow, num_read = Slow(together=3), 0
 
     def rows() -> Iterator[Any]:
         nonlocal num_read

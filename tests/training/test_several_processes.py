@@ -17,7 +17,7 @@ from training.config import parse, to_dict, to_toml
 from training.runlog import read_metrics
 from training.trainer import Trainer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # Sums over rows in another order. A code that flips for a rounding changes the next steps, so runs are short.
 TOLERANCE = 1e-4
@@ -143,18 +143,56 @@ def test_no_thread_of_gloo_is_left_to_a_process_that_ends(tmp_path):
         assert not [name for name in names if "gloo" in name]
 
 
+WAITS_IN_THE_MIDST = """
+import os, sys, time
+from pathlib import Path
+from training.__main__ import main
+from training.runlog import RunLog
+
+file, step_to_wait_at, *arguments = sys.argv[1:]
+log = RunLog.scalars
+
+def log_and_wait(self, step, values):
+    log(self, step, values)
+    is_first_attempt = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    while is_first_attempt and step >= int(step_to_wait_at) and not Path(file).exists():
+        time.sleep(0.01)
+
+RunLog.scalars = log_and_wait
+sys.exit(main(arguments))
+"""
+
+
+class WaitingInTheMidst:
+    """`python -m training` whose first rank, once it has logged `step`, goes on only when it is told to.
+
+    So what is done to it meanwhile is done in the midst of training, however fast that is or slow the test.
+    """
+
+    def __init__(self, folder, *, step):
+        (folder / "program.py").write_text(WAITS_IN_THE_MIDST)
+        self._file = folder / "go-on"
+        self.program = ("--", folder / "program.py", self._file, step)
+
+    def go_on(self):
+        self._file.touch()
+
+
 def test_told_to_stop_they_save_where_they_are_and_one_process_continues(tmp_path):
     settings = tiny_config(num_steps=300, log_every=10, checkpoint_every=300, evaluate_every=300)
     two = configured(tmp_path / "two", settings)
-    with torchrun("fit", "--resume", "--run", two, log=tmp_path / "log") as process:
-        eventually(lambda: len(read_metrics(two)) >= 2, seconds=120)
+    waiting, log = WaitingInTheMidst(tmp_path, step=20), tmp_path / "log"
+    with torchrun("fit", "--resume", "--run", two, log=log, program=waiting.program) as process:
+        eventually(lambda: len(read_metrics(two)) >= 2, seconds=240)
         # As a scheduler ends a job; torchrun passes it on.
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=120)
-    output = (tmp_path / "log").read_text()
+        eventually(lambda: "rank 0: stopping after this step" in log.read_text(), every=0.01)
+        waiting.go_on()
+        process.wait(timeout=240)
+    output = log.read_text()
     assert "interrupted; continue with: python -m training fit --resume" in output
     stopped_at = newest(two).step
-    assert 20 <= stopped_at < 300
+    assert 20 <= stopped_at <= 30
     trainer = Trainer(settings, digits(), two, device=CPU)
     trainer.resume()
     assert trainer.step == stopped_at
@@ -169,7 +207,7 @@ def test_where_torchrun_is_killed_they_end(tmp_path):
     settings = tiny_config(num_steps=100_000, log_every=10, checkpoint_every=100_000, evaluate_every=100_000)
     two = configured(tmp_path / "two", settings)
     with torchrun("fit", "--resume", "--run", two, log=tmp_path / "log") as process:
-        eventually(lambda: len(read_metrics(two)) >= 2, seconds=120)
+        eventually(lambda: len(read_metrics(two)) >= 2, seconds=240)
         orphans = children(process.pid)
         try:
             process.kill()
@@ -188,10 +226,12 @@ def test_where_one_is_killed_the_other_ends_with_a_sentence_and_both_begin_again
     # Begun by one process.
     begun = Trainer(settings, digits(), two, device=CPU)
     begun.fit(StopAt(begun, 20))
-    with torchrun("fit", "--resume", "--run", two, log=tmp_path / "log", restarts=1) as process:
-        eventually(lambda: newest_step(two) >= 60, seconds=120)
+    waiting, log = WaitingInTheMidst(tmp_path, step=80), tmp_path / "log"
+    with torchrun("fit", "--resume", "--run", two, log=log, restarts=1, program=waiting.program) as process:
+        eventually(lambda: newest_step(two) >= 60, seconds=240)
         (victim,) = [child for child in children(process.pid) if rank_of(child) == 1]
         os.kill(victim, signal.SIGKILL)
+        waiting.go_on()
         assert process.wait(timeout=240) == 0, (tmp_path / "log").read_text()
     output = (tmp_path / "log").read_text()
     assert "rank 0: ProcessLost: another process of this training ended or cannot be reached" in output
@@ -208,6 +248,6 @@ def test_a_loss_that_is_no_number_ends_both_at_the_step_where_it_stopped_being_o
     settings = tiny_config(optimizer={"name": "sgd", "learning_rate": 1e30})
     two = configured(tmp_path / "two", settings)
     with torchrun("fit", "--resume", "--run", two, log=tmp_path / "log") as process:
-        assert process.wait(timeout=120) != 0
+        assert process.wait(timeout=240) != 0
     assert "rank 0: TrainingDiverged: the distortion" in (tmp_path / "log").read_text()
     assert not checkpoint.checkpoints(two)
