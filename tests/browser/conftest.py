@@ -49,7 +49,7 @@ def new_playground(chromium: Browser, service: ServiceProcess) -> Iterator[Calla
     def make(**options: Any) -> Playground:
         context = chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         context.grant_permissions(["clipboard-read", "clipboard-write"], origin=service.url)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         page.on("console", lambda message: problems.append(f"{message.type}: {message.text}"))

@@ -13,8 +13,8 @@ from models.manifest import ImageSpec
 
 OF_THE_TESTS = "warning: Canvas2D: Multiple readback operations"
 """Said of `Playground.pixels`."""
-QUIET_STEPS = 10
-"""Of 20 ms: longer than the page waits before it writes a request out."""
+QUIET_MS = 200
+"""Longer than the page waits before it writes a request out."""
 COLOUR = TinyModel("tiny-colour", "binary", 24, 2, (12, 20, 3), ImageSpec(mode="RGB", height=12, width=20))
 PAPER = TinyModel("tiny-paper", "binary", 16, 2, (16, 16), ImageSpec(mode="L", height=16, width=16, invert=True))
 MANY = TinyModel("tiny-many", "categorical", 6, 200, (8, 8), ImageSpec(mode="L", height=8, width=8))
@@ -31,8 +31,9 @@ class Playground:
         """Of the services that may be asked."""
         self.expected_problems: list[str] = []
         """Beginnings of messages on the console that a test brings about."""
+        self._num_begun = 0
         self._under_way: set[Request] = set()
-        page.on("request", lambda request: self._under_way.add(request))
+        page.on("request", self._begin)
         for ended in ("requestfinished", "requestfailed"):
             page.on(ended, lambda request: self._under_way.discard(request))
 
@@ -51,10 +52,15 @@ class Playground:
     def settle(self) -> None:
         """Wait until nothing is asked or drawn any more."""
         self.page.wait_for_selector("#main[aria-busy=false]")
-        quiet = 0
-        while quiet < QUIET_STEPS:
-            self.page.wait_for_timeout(20)
-            quiet = 0 if self._under_way else quiet + 1
+        begun = -1
+        while self._under_way or begun != self._num_begun:
+            begun = self._num_begun
+            # By the page's own clock: what it was about to do by then, it has done, however slow it is.
+            self.page.evaluate("quiet => new Promise(done => setTimeout(done, quiet))", QUIET_MS)
+
+    def _begin(self, request: Request) -> None:
+        self._num_begun += 1
+        self._under_way.add(request)
 
     def cell(self, index: int) -> Any:
         """A cell of the grid, counted row by row."""

@@ -1,7 +1,9 @@
 """Bulk jobs over workers: the same files as one process writes, also when a worker is killed on the way."""
 
+import gc
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,13 @@ pytestmark = [
 ]
 
 NUM_ROWS, ROWS_PER_PART = 120_000, 5_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collected() -> Iterator[None]:
+    """What Ray leaves is collected here, and not in a test that comes next and takes warnings for errors."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +68,10 @@ def is_ours(pid: int) -> bool:
     while pid > 1:
         if pid == os.getpid():
             return True
-        status = Path(f"/proc/{pid}/status").read_text()
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:  # it has just ended
+            return False
         pid = int(next(line for line in status.splitlines() if line.startswith("PPid:")).split()[1])
     return False
 

@@ -1,6 +1,5 @@
 """Four models, of each kind and each network, with their graphs: what PyTorch and ONNX Runtime must agree on."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -41,11 +40,10 @@ def exported(request: pytest.FixtureRequest) -> Exported:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
+def _same_start() -> None:
+    """Of every test, whichever ran before it: what is drawn, and one thread, since several round otherwise."""
+    torch.manual_seed(0)
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Bulk jobs from and to an object store: S3's own protocol, spoken with a server on this machine."""
 
+import gc
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def server() -> Iterator[str]:
         yield f"{host}:{port}"
     finally:
         serving.stop()
+        del serving
+        gc.collect()  # and not in a test that comes next and takes warnings for errors
 
 
 @pytest.fixture
