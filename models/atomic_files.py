@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+_SUFFIX = ".partial"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
@@ -15,7 +17,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Until then, and for good if the block raises, what was at `path` stays as it was. Raises OSError, which names `path`
     where the system names no file: a full disk is noticed in a write.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_SUFFIX, dir=path.parent)
     temporary = Path(name)
     try:
         with open(descriptor, "w+b") as file:  # noqa: PTH123 - a descriptor has no path
@@ -31,6 +33,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)
         raise
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file of this name is one that `replacing` is writing, or was when its process was killed."""
+    return name.startswith(".") and name.endswith(_SUFFIX)
 
 
 def _umask() -> int:

@@ -91,6 +91,7 @@ def run(
             done[receipt.part] = receipt
             behind += parts[receipt.part].num_rows
             on_progress(behind, source.num_rows)
+        jobs.delete_unfinished(destination)
         num_bad = jobs.write_errors(destination, source, done)
     except OSError as error:
         raise JobFailed(f"{destination_uri}: cannot be written: {_told(error)}; started again, it goes on") from error

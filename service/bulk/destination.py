@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 
 import pyarrow.fs as pafs
 
-from models.atomic_files import replacing
+from models.atomic_files import is_unfinished, replacing
 from service.bulk.sources import filesystem_of, first_line
 from service.errors import JobRefused
 
@@ -59,13 +59,27 @@ class Destination:
             return bytes(file.read())
 
     def sizes(self, folder: str = "") -> dict[str, int]:
-        """Names and sizes in bytes of the files directly in a folder of the destination; none where there is none."""
+        """Names and sizes in bytes of the files directly in a folder of the destination; none where there is none.
+
+        Without those that were never finished.
+        """
         selector = pafs.FileSelector(f"{self._base.rstrip('/')}/{folder}".rstrip("/"), allow_not_found=True)
         infos = self._filesystem.get_file_info(selector)
-        return {info.base_name: info.size for info in infos if info.type == pafs.FileType.File}
+        files = [info for info in infos if info.type == pafs.FileType.File]
+        return {info.base_name: info.size for info in files if not is_unfinished(info.base_name)}
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there. Raises OSError."""
         path = f"{self._base.rstrip('/')}/{name}"
         if self._filesystem.get_file_info(path).type == pafs.FileType.File:
             self._filesystem.delete_file(path)
+
+    def delete_unfinished(self, folder: str = "") -> None:
+        """Remove what is directly in a folder of the destination of files whose writers were killed. Raises OSError.
+
+        To be called when nobody writes there. In an object store there is nothing of a file before all of it is there.
+        """
+        if isinstance(self._filesystem, pafs.LocalFileSystem):
+            for path in Path(self._base, folder).glob(".*"):
+                if is_unfinished(path.name):
+                    path.unlink(missing_ok=True)

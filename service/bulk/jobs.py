@@ -130,6 +130,12 @@ def receipts(destination: Destination, parts: Iterable[Part]) -> dict[int, Recei
     return found
 
 
+def delete_unfinished(destination: Destination) -> None:
+    """Remove what workers that were killed have left beside the results, once all parts are done. Raises OSError."""
+    for folder in ("", RECEIPTS):
+        destination.delete_unfinished(folder)
+
+
 def write_errors(destination: Destination, source: Source, done: dict[int, Receipt]) -> int:
     """Keep what could not be done, in the order of the source, and say how many lines that are. Raises OSError."""
     entries: list[dict[str, Any]] = [_bad_file(bad) for bad in source.bad]

@@ -245,6 +245,19 @@ def test_a_job_goes_on_with_the_seed_that_was_drawn_for_it(tmp_path: Path, datas
     assert bytes_in(tmp_path / "codes")["part-000000.parquet"] == before
 
 
+def test_what_a_killed_process_had_not_finished_is_in_nobodys_way_and_gone_in_the_end(
+    tmp_path: Path, dataset: Path, stored: StoredModel
+) -> None:
+    codes = tmp_path / "codes"
+    (codes / "_receipts").mkdir(parents=True)
+    left = ("._job.json.k0n9fhlj.partial", ".part-000000.parquet.x1.partial", "_receipts/.part-000001.json.y2.partial")
+    for name in left:
+        (codes / name).write_bytes(b"half of")
+    encode(dataset, codes, stored)
+    encode(dataset, tmp_path / "expected", stored)
+    assert bytes_in(codes).keys() == bytes_in(tmp_path / "expected").keys()
+
+
 def test_another_job_is_refused_in_a_destination_that_holds_one(
     tmp_path: Path, dataset: Path, stored: StoredModel
 ) -> None:
