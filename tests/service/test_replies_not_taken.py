@@ -46,9 +46,10 @@ def counted(service: ServiceProcess, cause: str) -> int:
     return int(found[1]) if found else 0
 
 
-def resident_bytes(service: ServiceProcess) -> int:
+def own_bytes(service: ServiceProcess) -> int:
+    """Of the worker's memory, without pages of files, which the system takes from it and reads again as it likes."""
     [worker] = service.workers()
-    [line] = [line for line in Path(f"/proc/{worker}/status").read_text().splitlines() if line.startswith("VmRSS")]
+    [line] = [line for line in Path(f"/proc/{worker}/status").read_text().splitlines() if line.startswith("RssAnon")]
     return int(line.split()[1]) * 1024
 
 
@@ -91,16 +92,16 @@ def test_a_client_that_takes_its_reply_slowly_gets_all_of_it(tmp_path: Path) -> 
 def test_many_that_take_nothing_hold_no_more_than_is_allowed_and_others_are_answered(service: ServiceProcess) -> None:
     with asking(service) as first:
         received(first)
-    before = resident_bytes(service)
+    before = own_bytes(service)
     most = 0
     with ExitStack() as stack:
         for _ in range(24):
             # Its reply has begun, and nothing more of it is taken.
             assert stack.enter_context(asking(service)).recv(1)
-            most = max(most, resident_bytes(service))
+            most = max(most, own_bytes(service))
         deadline = time.monotonic() + RECEIPT_SECONDS
         while time.monotonic() < deadline:
-            most = max(most, resident_bytes(service))
+            most = max(most, own_bytes(service))
             assert service.is_ready()
             time.sleep(0.1)
         eventually(lambda: counted(service, "reply-not-taken") == 24)
