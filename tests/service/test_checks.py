@@ -49,3 +49,20 @@ def test_a_range_may_begin_below_0(dtype: Any, number: float, is_inside: bool) -
     else:
         with pytest.raises(InvalidFields, match=r"inputs\[1\]\[3\]"):
             checks.inputs(manifest, rows(number, dtype))
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "<i2", ">i2", "<i4", ">i8", "<i8", "<u8", ">u4"])
+@pytest.mark.parametrize("wrong", [-1, 2, 127, -128])
+def test_a_symbol_that_no_latent_has_is_refused_with_its_place(dtype: str, wrong: int) -> None:
+    manifest = manifest_of(TINY_BINARY)
+    array = np.zeros((3, manifest.num_latents), dtype)
+    array[:, 1] = 1
+    assert (checks.codes(manifest, array) == array).all()
+    assert (checks.codes(manifest, array[::2]) == array[::2]).all()
+    if wrong < 0 and array.dtype.kind == "u":
+        wrong += 256
+    array[2, 0] = wrong
+    with pytest.raises(InvalidFields, match=rf"codes\[2\]\[0\]: expected an integer in 0\.\.1, received {wrong}"):
+        checks.codes(manifest, array)
+    with pytest.raises(InvalidFields, match=r"codes\[1\]\[0\]"):
+        checks.codes(manifest, array[::2])
