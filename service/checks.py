@@ -38,7 +38,9 @@ def inputs(manifest: Manifest, array: NDArray[Any]) -> Floats:
     spec = manifest.input
     numbers = _numbers("inputs", array, spec.shape)
     _check_range("inputs", numbers, spec.minimum, spec.maximum)
-    return np.ascontiguousarray(numbers.reshape(len(numbers), spec.size), np.float32)
+    if numbers.ndim != 2:
+        numbers = numbers.reshape(len(numbers), -1)
+    return np.ascontiguousarray(numbers, np.float32)
 
 
 def relaxed(manifest: Manifest, array: NDArray[Any]) -> Floats:

@@ -1,6 +1,6 @@
 """What a request gives to encode: rows, or images, which become rows before the engine sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,9 @@ from service.images import Conversion, File
 from service.schemas import EncodeRequest
 from service.settings import Settings
 
-_GIVEN = frozenset({"inputs", "images"})
+TO_ENCODE = frozenset({"inputs", "images"})
+TO_DECODE = frozenset({"codes", "relaxed"})
+"""Fields of a request that hold its rows, which are read for themselves and not with its parameters."""
 OF_WHAT_WAS_GIVEN = frozenset({"inputs", "conversions"})
 """Names in `outputs` that no engine answers."""
 
@@ -51,21 +53,22 @@ class Images(NamedTuple):
         return Rows(found.inputs, found.conversions)
 
 
-def read_given(request: EncodeRequest, engine: Engine, settings: Settings) -> Rows | Images:
-    """What the request gives. Raises InvalidFields."""
-    given = request.model_fields_set & _GIVEN
+def read_given(given: Mapping[str, Any], request: EncodeRequest, engine: Engine, settings: Settings) -> Rows | Images:
+    """What the request gives, of TO_ENCODE, beside its parameters. Raises InvalidFields."""
     if len(given) != 1:
         raise invalid("inputs", "exactly one of inputs and images", "both" if given else "nothing")
     if "images" in given:
-        is_file = isinstance(request.images, list) and all(isinstance(image, File) for image in request.images)
-        files = request.images if is_file and request.images else images.unpack(request.images)
+        files = given["images"]
+        if not (files and isinstance(files, list) and all(isinstance(image, File) for image in files)):
+            files = images.unpack(files)
         limit_rows("images", files, request.num_samples, settings)
         return Images(files)
     if "conversions" in request.outputs:
         place = f"outputs[{request.outputs.index('conversions')}]"
         raise invalid(place, "conversions only of images", "inputs")
-    limit_rows("inputs", request.inputs, request.num_samples, settings)
-    return Rows(wire.parse_numbers(request.inputs, "inputs", engine.manifest.input.shape))
+    inputs = given["inputs"]
+    limit_rows("inputs", inputs, request.num_samples, settings)
+    return Rows(wire.parse_numbers(inputs, "inputs", engine.manifest.input.shape))
 
 
 def limit_rows(field: str, rows: Any, num_samples: int, settings: Settings) -> None:

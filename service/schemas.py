@@ -1,8 +1,8 @@
 """Requests and replies of `/v1`: what may be in them, and how OpenAPI describes them.
 
 Requests are validated in two steps. Names, types and ranges of the parameters are these models' (strict: the string
-"1" is no number, `true` is none either, an unknown name is an error). The arrays pass through as they came: reading
-them needs the model's shapes and has to be fast, so `wire` does it; here they only have a description.
+"1" is no number, `true` is none either, an unknown name is an error). The arrays never get here: reading them needs the
+model's shapes and has to be fast, so `wire` does it; what these models have of them is a description.
 
 Replies are written as plain dictionaries of arrays; their models say what is in them and are held to it by tests.
 """

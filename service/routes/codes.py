@@ -1,6 +1,6 @@
 """encode, decode, reconstruct, generate: each for the newest version of a model and for one that the path names."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from service.edge import DirectRoute
 from service.engine import ENCODE_OUTPUTS, Engine
 from service.errors import ReplyTypeRefused, invalid, shown
 from service.exchange import Answer, Exchange, exchange_of
-from service.given import OF_WHAT_WAS_GIVEN, Rows, limit_rows, read_given
+from service.given import OF_WHAT_WAS_GIVEN, TO_DECODE, TO_ENCODE, Rows, limit_rows, read_given
 from service.openapi import problem_responses, reply_content, request_body
 from service.operations import Arrays
 from service.parts import Parts, parts_of
@@ -73,22 +73,26 @@ class Operation(NamedTuple):
 
 
 def _read_encode(document: Any, engine: Engine, settings: Settings) -> Job | Later:
-    request = wire.parse_request(document, EncodeRequest)
-    return _with_rows(request, partial(_job_of_rows, request, engine, decodes=False), engine, settings)
+    request, given = wire.parse_request(document, EncodeRequest, TO_ENCODE)
+    return _with_rows(given, request, partial(_job_of_rows, request, engine, decodes=False), engine, settings)
 
 
 def _read_reconstruct(document: Any, engine: Engine, settings: Settings) -> Job | Later:
-    request = wire.parse_request(document, ReconstructRequest)
-    return _with_rows(request, partial(_job_of_rows, request, engine, decodes=True), engine, settings)
+    request, given = wire.parse_request(document, ReconstructRequest, TO_ENCODE)
+    return _with_rows(given, request, partial(_job_of_rows, request, engine, decodes=True), engine, settings)
 
 
 def _with_rows(
-    request: EncodeRequest, to_job: Callable[[Rows], Job], engine: Engine, settings: Settings
+    given: Mapping[str, Any],
+    request: EncodeRequest,
+    to_job: Callable[[Rows], Job],
+    engine: Engine,
+    settings: Settings,
 ) -> Job | Later:
-    given = read_given(request, engine, settings)
-    if isinstance(given, Rows):
-        return to_job(given)
-    return Later(given.seconds_to_read, lambda: to_job(given.rows(engine.manifest, settings)))
+    found = read_given(given, request, engine, settings)
+    if isinstance(found, Rows):
+        return to_job(found)
+    return Later(found.seconds_to_read, lambda: to_job(found.rows(engine.manifest, settings)))
 
 
 def _job_of_rows(request: EncodeRequest, engine: Engine, rows: Rows, *, decodes: bool) -> Job:
@@ -120,24 +124,22 @@ def _to_encode(request: EncodeRequest, engine: Engine, rows: Rows) -> tuple[oper
 
 
 def _read_decode(document: Any, engine: Engine, settings: Settings) -> Job:
-    request = wire.parse_request(document, DecodeRequest)
-    given = request.model_fields_set & {"codes", "relaxed"}
+    request, given = wire.parse_request(document, DecodeRequest, TO_DECODE)
     if len(given) != 1:
         raise invalid("codes", "exactly one of codes and relaxed", "both" if given else "neither")
-    if "codes" in given:
-        limit_rows("codes", request.codes, 1, settings)
-        operation = engine.to_decode(wire.parse_codes(request.codes, request.code_format, engine.manifest))
+    ((name, rows),) = given.items()
+    if name == "relaxed" and "code_format" in request.model_fields_set:
+        raise invalid("code_format", "none with relaxed", shown(request.code_format))
+    limit_rows(name, rows, 1, settings)
+    if name == "codes":
+        operation = engine.to_decode(wire.parse_codes(rows, request.code_format, engine.manifest))
     else:
-        if "code_format" in request.model_fields_set:
-            raise invalid("code_format", "none with relaxed", shown(request.code_format))
-        limit_rows("relaxed", request.relaxed, 1, settings)
-        relaxed = wire.parse_numbers(request.relaxed, "relaxed", engine.manifest.latent_shape)
-        operation = engine.to_decode_relaxed(relaxed)
+        operation = engine.to_decode_relaxed(wire.parse_numbers(rows, name, engine.manifest.latent_shape))
     return Job(("outputs",), request.code_format, operation, dict)
 
 
 def _read_generate(document: Any, engine: Engine, settings: Settings) -> Job:
-    request = wire.parse_request(document, GenerateRequest)
+    request, _ = wire.parse_request(document, GenerateRequest)
     if request.num_samples > settings.max_rows:
         raise invalid("num_samples", f"at most {settings.max_rows}", shown(request.num_samples))
     operation = engine.to_generate(

@@ -96,14 +96,17 @@ def _has_open_brackets(content: bytes, number: int) -> bool:
 def _array(value: Any, field: ArrayField) -> tuple[NDArray[Any], int]:
     """The rows, and how many brackets they open. Raises ValueError, TypeError or IndexError where they are none."""
     rows = list(value)
-    shape = tuple(field.row_shape)
     if type(rows[0]) is not simdjson.Array:
         raise TypeError("numbers in the place of rows")
-    if type(rows[0][0]) is not simdjson.Array:
-        shape = (math.prod(shape),)
-    num_lists = 0
-    for row in rows:
-        num_lists += _num_lists(row, shape)
+    if type(rows[0][0]) is simdjson.Array:
+        shape = tuple(field.row_shape)
+        num_lists = sum([_num_lists(row, shape) for row in rows])
+    else:
+        size = math.prod(field.row_shape)
+        for row in rows:
+            if len(row) != size:
+                raise ValueError("a row of another shape")
+        shape, num_lists = (size,), len(rows)
     flat = np.frombuffer(value.as_buffer(of_type=field.numbers), _DTYPES[field.numbers])
     return flat.reshape(len(rows), *shape), 1 + num_lists
 

@@ -1,6 +1,7 @@
 """Parameters of a request, from a JSON document or from a query, held to their schema."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
@@ -18,15 +19,34 @@ _LISTS = frozenset({"outputs"})
 RequestModel = TypeVar("RequestModel", bound=BaseModel)
 
 
-def parse_request(document: Any, model: type[RequestModel]) -> RequestModel:
-    """The document as a request. Raises InvalidFields for each parameter that is missing, unknown or does not fit."""
+def parse_request(
+    document: Any, model: type[RequestModel], rows: frozenset[str] = frozenset()
+) -> tuple[RequestModel, dict[str, Any]]:
+    """The parameters of a request, and those of `rows` that its document has, as they came.
+
+    Raises InvalidFields for each parameter that is missing, unknown or does not fit.
+    """
     if not isinstance(document, dict):
         raise invalid("body", "a JSON object", shown(document))
     # Before pydantic, which would make an error of each of a million names.
     if unknown := _unknown_names(document, model):
         raise InvalidFields(*unknown)
+    given: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+    for name, value in document.items():
+        (given if name in rows else parameters)[name] = value
+    return _validated(parameters, model) if parameters else _defaults(model), given
+
+
+@lru_cache
+def _defaults(model: type[RequestModel]) -> RequestModel:
+    """What most requests ask for. Whoever gets it does not change it."""
+    return _validated({}, model)
+
+
+def _validated(parameters: dict[str, Any], model: type[RequestModel]) -> RequestModel:
     try:
-        return model.model_validate(document)
+        return model.model_validate(parameters)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)[:MAX_FIELD_ERRORS]
         raise InvalidFields(*(_field_error(problem) for problem in problems)) from None
