@@ -54,7 +54,7 @@ def test_the_number_measured_is_logged_and_kept_with_the_run_so_that_it_resumes_
     monkeypatch.setattr(threads, "measure", lambda *_: {1: 0.004, 2: 0.002})
     before = torch.get_num_threads()
     file = tmp_path / "config.toml"
-    file.write_text(config.to_toml(tiny_config(num_steps=3)))
+    file.write_text(config.to_toml(tiny_config(num_steps=3, num_threads="auto")))
     try:
         with caplog.at_level(logging.INFO):
             commands.fit(file, [], tmp_path / "run", "cpu")
@@ -67,6 +67,6 @@ def test_the_number_measured_is_logged_and_kept_with_the_run_so_that_it_resumes_
 
 def test_a_run_created_without_a_number_gets_one_when_it_is_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(threads, "measure", lambda *_: {1: 0.001})
-    runs.create(tmp_path / "run", tiny_config(num_steps=3))
+    runs.create(tmp_path / "run", tiny_config(num_steps=3, num_threads="auto"))
     commands.resume(tmp_path / "run", "cpu")
     assert runs.read_config(tmp_path / "run").training.num_threads == 1
