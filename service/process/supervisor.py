@@ -370,12 +370,14 @@ class Supervisor:
     def _say(self, worker: _Worker, **message: Any) -> None:
         try:
             # A worker that does not read for so long that the buffer is full is about to be killed anyway.
-            worker.channel.setblocking(True)
             worker.channel.settimeout(1.0)
             worker.channel.sendall(json.dumps(message).encode() + b"\n")
-            worker.channel.setblocking(False)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has just ended, and that is told when it is buried
         except OSError:
             _logger.warning("worker %d cannot be told anything", worker.process.pid)
+        if self._is_registered(worker):
+            worker.channel.setblocking(False)
 
     def _is_registered(self, worker: _Worker) -> bool:
         return worker.channel.fileno() >= 0

@@ -100,11 +100,24 @@ def test_a_successor_that_refuses_to_start_is_logged_with_its_sentence_and_tried
         assert "Traceback" not in service.log_text()
 
 
-def test_a_worker_that_dies_before_any_served_ends_the_service_in_one_sentence(tiny_repository: Path) -> None:
-    program = [sys.executable, "-m", "service"]
+# A supervisor that has something to say to its first worker only when that has ended.
+TOO_LATE = (
+    "-c",
+    "import runpy\n"
+    "from service.process.supervisor import Supervisor\n"
+    "say = Supervisor._say\n"
+    "Supervisor._say = lambda self, worker, **message: (worker.process.wait(), say(self, worker, **message))\n"
+    "runpy.run_module('service', run_name='__main__')",
+)
+
+
+@pytest.mark.parametrize("program", [("-m", "service"), TOO_LATE], ids=["soon", "at-once"])
+def test_a_worker_that_dies_before_any_served_ends_the_service_in_one_sentence(
+    tiny_repository: Path, program: tuple[str, ...]
+) -> None:
     with ReservedPort() as port:
         settings = environment([tiny_repository], port=port.number, log_level="warning")
-        with subprocess.Popen(program, env=settings, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen([sys.executable, *program], env=settings, stderr=subprocess.PIPE, text=True) as process:
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             eventually(lambda: bool(children.read_text().split()), every=0.005)
             os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
