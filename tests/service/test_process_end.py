@@ -85,7 +85,9 @@ def test_time_in_which_nothing_ran_is_no_time_that_a_connection_was_idle(
             caller.sendall(ASK)
             assert (await asyncio.to_thread(caller.recv, 4096)).startswith(b"HTTP/1.1 204 ")
             await server.drain(0)
-            await asyncio.sleep(0.4)  # it has begun to look for connections that are idle
+            while server.servers[0].is_serving():
+                await asyncio.sleep(0.01)
+            # From now on it looks for connections that are idle.
             await ask(caller)
             reply = await asyncio.to_thread(caller.recv, 4096)
             assert reply.startswith(b"HTTP/1.1 204 ")
