@@ -14,11 +14,13 @@ from test_process_workers import encodes
 
 from service.process.connections import Bounds, Config
 from service.process.listeners import open_listeners
-from service.process.server import LINGER_SECONDS, Server
+from service.process.server import Server
 
 BOUNDS = Bounds(
     receipt_seconds=30, max_head_bytes=1 << 16, max_headers=100, max_connections=10, max_unsent_bytes=1 << 20
 )
+LINGER_SECONDS = 4.0
+"""Much more than all that the test does beside standing still takes, however slow the machine is."""
 ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 # A supervisor that is held up between telling the workers to stop and closing its own ends of their sockets.
@@ -71,9 +73,10 @@ async def asked_after(caller: socket.socket) -> None:
 
 @pytest.mark.parametrize("ask", [asked_before, asked_after])
 def test_time_in_which_nothing_ran_is_no_time_that_a_connection_was_idle(
-    listener: socket.socket, ask: Callable[[socket.socket], Awaitable[None]]
+    listener: socket.socket, ask: Callable[[socket.socket], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a machine that is paused, or has too much to do: callers could not ask, or their bytes were not read."""
+    monkeypatch.setattr("service.process.server.LINGER_SECONDS", LINGER_SECONDS)
 
     async def scenario() -> None:
         started = asyncio.Event()
@@ -87,7 +90,7 @@ def test_time_in_which_nothing_ran_is_no_time_that_a_connection_was_idle(
             await server.drain(0)
             while server.servers[0].is_serving():
                 await asyncio.sleep(0.01)
-            # From now on it looks for connections that are idle.
+            await asyncio.sleep(0.1)  # it has begun to look for connections that are idle
             await ask(caller)
             reply = await asyncio.to_thread(caller.recv, 4096)
             assert reply.startswith(b"HTTP/1.1 204 ")
