@@ -51,7 +51,6 @@ that were drawn at a temperature above 0.
 """
 _MAX_PENDING_ROWS = 1024
 _MARGIN_ROWS = 16
-_KEPT_BYTES = 1 << 20
 
 ENTROPY = Family(
     "code_entropy_bits", "gauge", "Entropy of each latent over the window.", ("model", "version", "latent")
@@ -115,7 +114,7 @@ class Counts:
         self._pending: dict[int, tuple[Engine, list[NDArray[Any]]]] = {}
         self._pending_sampled: dict[int, int] = {}
         self._num_pending = 0
-        self._last_inputs: dict[int, tuple[Engine, NDArray[Any]]] = {}
+        self._to_look_at: dict[int, tuple[Engine, NDArray[Any]]] = {}
 
     def note(self, engine: Engine, inputs: NDArray[Any], codes: NDArray[Any], *, is_sampled: bool = False) -> None:
         """Codes [B, N] or [B, S, N] that were made of inputs; they must not be changed afterwards."""
@@ -126,8 +125,9 @@ class Counts:
         if key not in self._pending:
             self._pending[key] = engine, []
         self._pending[key][1].append(codes)
-        # A view of a few rows would keep all of them.
-        self._last_inputs[key] = engine, inputs if inputs.nbytes <= _KEPT_BYTES else inputs[:_MARGIN_ROWS].copy()
+        if key not in self._to_look_at:
+            # A view of a few rows would keep all of them, and their memory from the next body.
+            self._to_look_at[key] = engine, inputs[:_MARGIN_ROWS].copy()
         self._num_pending += len(codes)
         if self._num_pending >= _MAX_PENDING_ROWS:
             self.flush()
@@ -150,11 +150,11 @@ class Counts:
                 row[_HEAD:] += counts
 
     def look_at_margins(self) -> None:
-        """Measure near ties on a few of the rows that came last; to be called about twice a second."""
-        last, self._last_inputs = self._last_inputs, {}
-        for engine, inputs in last.values():
+        """Measure near ties on a few of the rows that came since the last call; to be called about twice a second."""
+        kept, self._to_look_at = self._to_look_at, {}
+        for engine, inputs in kept.values():
             if (found := self._open(engine.manifest)) is not None:
-                margins = engine.encode(inputs[:_MARGIN_ROWS], outputs=("margins",)).margins
+                margins = engine.encode(inputs, outputs=("margins",)).margins
                 assert margins is not None
                 segment = self._segment(found)
                 segment[2] += margins.size
