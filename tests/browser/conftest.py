@@ -23,7 +23,7 @@ def chromium() -> Iterator[Browser]:
     if program is None:
         pytest.skip("no Chromium was found; `make browser` gets one")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=flags())
+        browser = playwright.chromium.launch(executable_path=program, args=flags(), timeout=120_000)
         yield browser
         browser.close()
 

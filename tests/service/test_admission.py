@@ -49,7 +49,7 @@ def guarded(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.parametrize("header", ["authorization", "x-api-key"])
 def test_a_caller_with_a_key_is_let_in(guarded: ServiceProcess, header: str, key: str) -> None:
     headers = {"Authorization": f"Bearer {key}"} if header == "authorization" else {"X-API-Key": key}
-    assert httpx.post(f"{guarded.url}{ENCODE}", json=BODY, headers=headers).status_code == 200
+    assert httpx.post(f"{guarded.url}{ENCODE}", json=BODY, headers=headers, timeout=30).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_caller_without_a_known_key_is_turned_away(
 ) -> None:
     encoded = {name: value.encode("latin-1") for name, value in headers.items()}
     method = "POST" if path == ENCODE else "GET"
-    reply = httpx.request(method, f"{guarded.url}{path}", headers=encoded)  # type: ignore[arg-type]
+    reply = httpx.request(method, f"{guarded.url}{path}", headers=encoded, timeout=30)  # type: ignore[arg-type]
     assert reply.status_code == 401
     assert reply.headers["www-authenticate"] == "Bearer"
     assert USER not in reply.text
@@ -80,25 +80,25 @@ def test_a_caller_without_a_known_key_is_turned_away(
 
 @pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"])
 def test_health_and_pages_need_no_key(guarded: ServiceProcess, path: str) -> None:
-    assert httpx.get(f"{guarded.url}{path}").status_code == 200
+    assert httpx.get(f"{guarded.url}{path}", timeout=30).status_code == 200
 
 
 def test_only_an_administrator_changes_what_is_served(guarded: ServiceProcess) -> None:
     url = f"{guarded.url}/v2/repository/models/tiny-binary/load"
-    assert httpx.post(url).status_code == 401
-    assert httpx.post(url, headers={"X-API-Key": USER}).status_code == 403
-    assert httpx.post(url, headers={"X-API-Key": ADMIN}).status_code in (200, 404)
+    assert httpx.post(url, timeout=30).status_code == 401
+    assert httpx.post(url, headers={"X-API-Key": USER}, timeout=30).status_code == 403
+    assert httpx.post(url, headers={"X-API-Key": ADMIN}, timeout=30).status_code in (200, 404)
 
 
 def test_without_an_admin_key_nobody_changes_what_is_served(running_service: ServiceProcess) -> None:
-    reply = httpx.post(f"{running_service.url}/v2/repository/models/tiny-binary/unload")
+    reply = httpx.post(f"{running_service.url}/v2/repository/models/tiny-binary/unload", timeout=30)
     assert reply.status_code == 403
-    assert httpx.get(f"{running_service.url}/v1/models/tiny-binary").status_code == 200
+    assert httpx.get(f"{running_service.url}/v1/models/tiny-binary", timeout=30).status_code == 200
 
 
 def test_no_key_is_ever_logged(guarded: ServiceProcess) -> None:
-    httpx.get(f"{guarded.url}/v1/models?key={USER}", headers={"X-API-Key": f"{ADMIN}typo"})
-    httpx.get(f"{guarded.url}/v1/models", headers={"X-API-Key": USER})
+    httpx.get(f"{guarded.url}/v1/models?key={USER}", headers={"X-API-Key": f"{ADMIN}typo"}, timeout=30)
+    httpx.get(f"{guarded.url}/v1/models", headers={"X-API-Key": USER}, timeout=30)
     log = guarded.log_text()
     assert '"caller":"alice"' in log
     assert not any(key in log for key in (USER, ADMIN, FROM_FILE))
@@ -158,12 +158,15 @@ def test_without_a_limit_there_is_no_deadline() -> None:
 
 @pytest.mark.parametrize("value", ["-1", "1.5", "soon", "", "1e3", "9" * 10])
 def test_a_timeout_that_is_none_is_told_so(running_service: ServiceProcess, value: str) -> None:
-    reply = httpx.post(f"{running_service.url}{ENCODE}", json=BODY, headers={"X-Request-Timeout-Ms": value})
+    reply = httpx.post(f"{running_service.url}{ENCODE}", json=BODY, headers={"X-Request-Timeout-Ms": value}, timeout=30)
     assert reply.status_code == 422
     assert reply.json()["field"] == "X-Request-Timeout-Ms"
     # Nothing of a GET waits for a turn.
     assert (
-        httpx.get(f"{running_service.url}/v2/health/live", headers={"X-Request-Timeout-Ms": value}).status_code == 200
+        httpx.get(
+            f"{running_service.url}/v2/health/live", headers={"X-Request-Timeout-Ms": value}, timeout=30
+        ).status_code
+        == 200
     )
 
 
@@ -180,7 +183,7 @@ async def test_nothing_is_done_for_a_request_whose_deadline_has_passed(tiny_repo
 
 
 def test_a_page_may_load_only_what_is_the_services(running_service: ServiceProcess) -> None:
-    page = httpx.get(f"{running_service.url}/docs")
+    page = httpx.get(f"{running_service.url}/docs", timeout=30)
     policy = page.headers["content-security-policy"]
     assert "default-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy
@@ -190,16 +193,16 @@ def test_a_page_may_load_only_what_is_the_services(running_service: ServiceProce
 
 @pytest.mark.parametrize("path", ["/v1/models", "/docs", "/nothing", "/v2/health/live"])
 def test_no_reply_is_guessed_at_or_says_what_serves(running_service: ServiceProcess, path: str) -> None:
-    reply = httpx.get(f"{running_service.url}{path}")
+    reply = httpx.get(f"{running_service.url}{path}", timeout=30)
     assert reply.headers["x-content-type-options"] == "nosniff"
     assert "server" not in reply.headers
 
 
 def test_pages_of_other_origins_may_ask_only_where_that_is_set(running_service: ServiceProcess, tmp_path: Path) -> None:
     asking = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
-    refused = httpx.options(f"{running_service.url}{ENCODE}", headers=asking)
+    refused = httpx.options(f"{running_service.url}{ENCODE}", headers=asking, timeout=30)
     assert "access-control-allow-origin" not in refused.headers
-    answered = httpx.get(f"{running_service.url}/v1/models", headers=asking)
+    answered = httpx.get(f"{running_service.url}/v1/models", headers=asking, timeout=30)
     assert "access-control-allow-origin" not in answered.headers
 
 

@@ -263,6 +263,7 @@ def test_an_image_becomes_the_input_that_the_service_makes_of_it(
             f"{running_service.url}/v1/models/{TINY_BINARY.name}/encode?code_format=hex",
             content=(photos / name).read_bytes(),
             headers={"Content-Type": kind},
+            timeout=30,
         )
         found = succeeded("encode", photos / name, "-m", TINY_BINARY.name, *here)
         assert found.lines == reply.json()["codes"]

@@ -24,7 +24,7 @@ INFER = {"inputs": [{"name": "inputs", "shape": [1, 16], "datatype": "FP32", "da
 
 @pytest.fixture
 def client(running_service: ServiceProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running_service.url) as client:
+    with httpx.Client(base_url=running_service.url, timeout=30) as client:
         yield client
 
 
@@ -195,7 +195,9 @@ def test_a_connection_is_closed_where_that_is_asked(connection: socket.socket) -
 def num_left(service: ServiceProcess) -> int:
     """How many callers left before they had an answer."""
     counted = re.findall(
-        r'^latent_codes_http_requests_total\{.*"499"\} (\d+)$', httpx.get(f"{service.url}/metrics").text, re.M
+        r'^latent_codes_http_requests_total\{.*"499"\} (\d+)$',
+        httpx.get(f"{service.url}/metrics", timeout=30).text,
+        re.M,
     )
     return sum(map(int, counted))
 

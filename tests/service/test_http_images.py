@@ -195,7 +195,7 @@ def test_codes_are_no_pictures_and_pictures_no_codes(client: httpx.Client) -> No
 def test_too_many_pixels_are_refused_before_and_after(tiny_repository: Any, tmp_path: Any) -> None:
     with (
         ServiceProcess([tiny_repository], log=tmp_path / "log", max_image_pixels=40) as service,
-        httpx.Client(base_url=service.url) as client,
+        httpx.Client(base_url=service.url, timeout=30) as client,
     ):
         images = spelt(*(file_of(pixels) for pixels in PIXELS))
         assert client.post(f"{PATH}/encode", json={"images": images[:2]}).status_code == 200

@@ -150,13 +150,13 @@ def test_a_new_version_is_served_while_requests_come_and_none_is_dropped(tmp_pat
 def test_a_service_without_models_is_live_and_not_ready(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with ServiceProcess([tmp_path / "empty"], log=tmp_path / "log", wait_until="live") as service:
-        ready = httpx.get(f"{service.url}/v2/health/ready")
+        ready = httpx.get(f"{service.url}/v2/health/ready", timeout=30)
         assert (ready.status_code, ready.json()) == (
             503,
             {"ready": False, "failed": [], "reasons": ["not every worker serves all models"]},
         )
-        assert httpx.get(f"{service.url}/v1/models").json() == {"models": []}
-        assert httpx.get(f"{service.url}/openapi.json").status_code == 200
+        assert httpx.get(f"{service.url}/v1/models", timeout=30).json() == {"models": []}
+        assert httpx.get(f"{service.url}/openapi.json", timeout=30).status_code == 200
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -23,7 +23,7 @@ ROW = [0.5] * 16
 
 
 def scraped(service: ServiceProcess) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    reply = httpx.get(f"{service.url}/metrics")
+    reply = httpx.get(f"{service.url}/metrics", timeout=30)
     assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     return {
         (sample.name.removeprefix("latent_codes_"), tuple(sorted(sample.labels.items()))): sample.value
@@ -44,7 +44,7 @@ def test_requests_of_all_workers_are_counted_once(tmp_path: Path, tiny_repositor
         for number in range(60):
             # A connection each: the kernel spreads them over the workers.
             body = {"inputs": [ROW] * 3} if number % 3 else {"inputs": []}
-            httpx.post(f"{service.url}{ENCODE}", json=body)
+            httpx.post(f"{service.url}{ENCODE}", json=body, timeout=30)
         encode = {"route": "/v1/models/{model}/encode", "model": "tiny-binary", "method": "POST"}
         # A worker may be asked before another one has counted what it has just answered.
         eventually(lambda: value(scraped(service), "http_requests_total", **encode) == 60)
@@ -64,7 +64,7 @@ def test_requests_of_all_workers_are_counted_once(tmp_path: Path, tiny_repositor
 def test_what_a_worker_counted_is_not_lost_when_it_dies(tmp_path: Path, tiny_repository: Path) -> None:
     with ServiceProcess([tiny_repository], log=tmp_path / "log", workers=1) as service:
         for _ in range(10):
-            httpx.post(f"{service.url}{ENCODE}", json={"inputs": [ROW]})
+            httpx.post(f"{service.url}{ENCODE}", json={"inputs": [ROW]}, timeout=30)
         # A request is counted once its reply is out.
         eventually(lambda: value(scraped(service), "http_requests_total", route="/v1/models/{model}/encode") == 10)
         [worker] = service.workers()
@@ -101,11 +101,11 @@ def test_versions_that_come_and_go_and_are_refused_are_counted_once(tmp_path: Pa
 
 def test_a_name_that_anybody_can_invent_is_no_label(running_service: ServiceProcess) -> None:
     for number in range(5):
-        httpx.post(f"{running_service.url}/v1/models/invented-{number}/encode", json={"inputs": [ROW]})
-        httpx.get(f"{running_service.url}/invented/{number}")
-        httpx.request("BREW", f"{running_service.url}/v1/models")
-    assert "invented" not in httpx.get(f"{running_service.url}/metrics").text
-    assert "BREW" not in httpx.get(f"{running_service.url}/metrics").text
+        httpx.post(f"{running_service.url}/v1/models/invented-{number}/encode", json={"inputs": [ROW]}, timeout=30)
+        httpx.get(f"{running_service.url}/invented/{number}", timeout=30)
+        httpx.request("BREW", f"{running_service.url}/v1/models", timeout=30)
+    assert "invented" not in httpx.get(f"{running_service.url}/metrics", timeout=30).text
+    assert "BREW" not in httpx.get(f"{running_service.url}/metrics", timeout=30).text
 
 
 def test_every_bucket_of_a_histogram_holds_those_below_it() -> None:
@@ -171,8 +171,8 @@ def test_a_request_has_a_line_in_the_access_log_and_nothing_of_what_it_said(
     with ServiceProcess([tiny_repository], log=tmp_path / "log", access_log=True) as service:
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         headers = {"X-Request-ID": "one-of-mine", "traceparent": trace}
-        httpx.post(f"{service.url}{ENCODE}", json={"inputs": [ROW] * 3}, headers=headers)
-        httpx.get(f"{service.url}/v1/models?q=private")
+        httpx.post(f"{service.url}{ENCODE}", json={"inputs": [ROW] * 3}, headers=headers, timeout=30)
+        httpx.get(f"{service.url}/v1/models?q=private", timeout=30)
         # A line is written when its reply has been sent, and may come a moment after it.
         eventually(lambda: '"/v1/models"' in service.log_text())
         lines = [json.loads(line) for line in service.log_text().splitlines() if line.startswith("{")]

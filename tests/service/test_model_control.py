@@ -221,6 +221,6 @@ def test_a_worker_that_replaces_another_never_answers_with_another_model(tmp_pat
             os.kill(min(before), signal.SIGKILL)
             eventually(lambda: len(service.workers()) == 2 and service.workers() != before)  # noqa: B023
         assert set(answers(service)) <= {1, "status 503"}
-        ready = httpx.get(f"{service.url}/v2/health/ready")
+        ready = httpx.get(f"{service.url}/v2/health/ready", timeout=30)
         assert ready.status_code == 503
         assert SERVED_BEFORE in service.log_text()

@@ -28,7 +28,7 @@ def start_and_fail(*before: str, repository: Path, **settings: object) -> subpro
 
 def test_sigterm_ends_the_service_with_status_0(tmp_path: Path, tiny_repository: Path) -> None:
     with ServiceProcess([tiny_repository], log=tmp_path / "log") as service:
-        assert httpx.get(f"{service.url}/v2/health/live").json() == {"live": True}
+        assert httpx.get(f"{service.url}/v2/health/live", timeout=30).json() == {"live": True}
         assert service.stop() == 0
     assert "Traceback" not in service.log_text()
 
@@ -96,7 +96,7 @@ def test_a_service_with_other_limits_holds_them(tmp_path: Path, tiny_repository:
     settings = {"max_body_bytes": 400, "max_rows": 3, "max_batch_rows": 1, "max_inline_ms": 0}
     with (
         ServiceProcess([tiny_repository], log=tmp_path / "log", **settings) as service,
-        httpx.Client(base_url=service.url) as client,
+        httpx.Client(base_url=service.url, timeout=30) as client,
     ):
 
         def encode(num_rows: int, **parameters: int) -> int:
@@ -116,5 +116,5 @@ def test_a_service_with_other_limits_holds_them(tmp_path: Path, tiny_repository:
 def test_requests_are_logged_only_when_asked_for(tmp_path: Path, tiny_repository: Path) -> None:
     for access_log in (False, True):
         with ServiceProcess([tiny_repository], log=tmp_path / "log", access_log=access_log) as service:
-            httpx.get(f"{service.url}/v1/models")
+            httpx.get(f"{service.url}/v1/models", timeout=30)
         assert ('"route":"/v1/models"' in service.log_text()) == access_log

@@ -78,7 +78,9 @@ def test_once_it_lives_again_the_service_is_ready_and_has_counted_the_deaths(
         with Killer(service) as killer:
             eventually(lambda: len(killer.killed) >= 4)
         eventually(service.is_ready)
-        deaths = re.search(r"^latent_codes_worker_deaths_total (\d+)$", httpx.get(f"{service.url}/metrics").text, re.M)
+        deaths = re.search(
+            r"^latent_codes_worker_deaths_total (\d+)$", httpx.get(f"{service.url}/metrics", timeout=30).text, re.M
+        )
         assert deaths is not None
         assert int(deaths[1]) == len(killer.killed)
 

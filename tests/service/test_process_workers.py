@@ -145,7 +145,7 @@ def test_a_service_that_drains_answers_and_is_not_ready(tmp_path: Path, tiny_rep
         assert "the service is stopping" in readiness(service)[1]["reasons"]  # type: ignore[operator]
         asked = encodes(1)[0]
         reply = httpx.post(
-            f"{service.url}{asked.path}", content=asked.body, headers={"Content-Type": "application/json"}
+            f"{service.url}{asked.path}", content=asked.body, headers={"Content-Type": "application/json"}, timeout=30
         )
         assert reply.json()["codes"] == asked.expected["codes"]
         assert reply.headers["connection"] == "close"

@@ -106,8 +106,8 @@ def test_hundreds_of_trickling_connections_hold_up_nobody_and_are_all_ended(serv
         assert trickle.num_open == 0
     # Generous, since the machine is shared: without the bounds these are connections refused and seconds of waiting.
     assert statistics.median(held) < 10 * statistics.median(quiet) + 0.5
-    assert httpx.get(f"{service.url}/v2/health/ready").status_code == 200
-    assert 'cause="receipt"' in httpx.get(f"{service.url}/metrics").text
+    assert httpx.get(f"{service.url}/v2/health/ready", timeout=30).status_code == 200
+    assert 'cause="receipt"' in httpx.get(f"{service.url}/metrics", timeout=30).text
 
 
 def latencies(service: ServiceProcess) -> list[float]:
@@ -116,7 +116,9 @@ def latencies(service: ServiceProcess) -> list[float]:
     for _ in range(10):
         start = time.monotonic()
         assert httpx.get(f"{service.url}/v2/health/ready", timeout=10).status_code == 200
-        reply = httpx.post(f"{service.url}{ENCODE}", content=BODY, headers={"Content-Type": "application/json"})
+        reply = httpx.post(
+            f"{service.url}{ENCODE}", content=BODY, headers={"Content-Type": "application/json"}, timeout=30
+        )
         assert reply.status_code == 200
         found.append(time.monotonic() - start)
     return found

@@ -58,7 +58,10 @@ def versions_that_answer(service: ServiceProcess, count: int = 30) -> set[int | 
     seen: set[int | str] = set()
     for _ in range(count):
         reply = httpx.post(
-            f"{service.url}/v1/models/tiny-binary/encode", json={"inputs": TINY_BINARY.inputs(1).tolist()}, headers=USER
+            f"{service.url}/v1/models/tiny-binary/encode",
+            json={"inputs": TINY_BINARY.inputs(1).tolist()},
+            headers=USER,
+            timeout=30,
         )
         seen.add(reply.json()["version"] if reply.status_code == 200 else f"status {reply.status_code}")
     return seen
@@ -82,7 +85,7 @@ def test_loading_and_unloading_are_done_in_every_worker_when_they_answer(
     assert versions_that_answer(service) == {"status 404"}
     assert not client.is_model_ready("tiny-binary", headers=USER)
     assert client.is_server_ready()
-    only_ready = httpx.post(f"{service.url}/v2/repository/index", json={"ready": True}, headers=USER).json()
+    only_ready = httpx.post(f"{service.url}/v2/repository/index", json={"ready": True}, headers=USER, timeout=30).json()
     assert states(only_ready) == [("tiny-categorical", "1", "READY")]
     client.load_model("tiny-binary", headers=ADMIN)
     assert versions_that_answer(service) == {2}
@@ -112,7 +115,7 @@ def test_a_broken_version_is_refused_with_its_reason_and_the_old_one_serves(
 def test_only_administrators_change_what_is_served(
     service: ServiceProcess, action: str, headers: dict[str, str]
 ) -> None:
-    reply = httpx.post(f"{service.url}/v2/repository/models/tiny-binary/{action}", headers=headers)
+    reply = httpx.post(f"{service.url}/v2/repository/models/tiny-binary/{action}", headers=headers, timeout=30)
     assert reply.status_code in (401, 403)
     assert list(reply.json()) == ["error"]
     assert versions_that_answer(service, 5) == {1}
@@ -135,21 +138,25 @@ REFUSED: dict[str, tuple[str, Any, int]] = {
 
 def test_requests_that_do_not_fit_change_nothing(service: ServiceProcess) -> None:
     for name, (path, body, status) in REFUSED.items():
-        reply = httpx.post(f"{service.url}/v2/repository/{path}", json=body, headers=ADMIN)
+        reply = httpx.post(f"{service.url}/v2/repository/{path}", json=body, headers=ADMIN, timeout=30)
         assert reply.status_code == status, (name, reply.text)
         assert list(reply.json()) == ["error"], name
     assert versions_that_answer(service, 5) == {1}
-    malformed = httpx.post(f"{service.url}/v2/repository/models/tiny-binary/load", content=b"{", headers=ADMIN)
+    malformed = httpx.post(
+        f"{service.url}/v2/repository/models/tiny-binary/load", content=b"{", headers=ADMIN, timeout=30
+    )
     assert malformed.status_code == 400
 
 
 def test_without_an_administrators_key_nobody_changes_what_is_served(running_service: ServiceProcess) -> None:
     for action in ("load", "unload"):
-        reply = httpx.post(f"{running_service.url}/v2/repository/models/tiny-binary/{action}", headers=ADMIN)
+        reply = httpx.post(
+            f"{running_service.url}/v2/repository/models/tiny-binary/{action}", headers=ADMIN, timeout=30
+        )
         assert reply.status_code == 403
         assert "administration is off" in reply.json()["error"]
-    assert "model_repository" not in httpx.get(f"{running_service.url}/v2").json()["extensions"]
-    assert httpx.post(f"{running_service.url}/v2/repository/index").status_code == 200
+    assert "model_repository" not in httpx.get(f"{running_service.url}/v2", timeout=30).json()["extensions"]
+    assert httpx.post(f"{running_service.url}/v2/repository/index", timeout=30).status_code == 200
 
 
 @pytest.mark.slow

@@ -91,8 +91,8 @@ def test_every_request_is_a_span_in_its_callers_trace_and_none_is_left_when_the_
         for number in range(20):
             headers = {"traceparent": TRACEPARENT, "X-Request-ID": f"mine-{number}"}
             body = {"inputs": [[0.5] * 16]}
-            httpx.post(f"{service.url}/v1/models/tiny-binary/encode", json=body, headers=headers)
-        httpx.get(f"{service.url}/v1/models/nobody", headers={"X-Request-ID": "without-a-trace"})
+            httpx.post(f"{service.url}/v1/models/tiny-binary/encode", json=body, headers=headers, timeout=30)
+        httpx.get(f"{service.url}/v1/models/nobody", headers={"X-Request-ID": "without-a-trace"}, timeout=30)
         # What a worker has not sent yet, it sends before it ends.
         assert service.stop() == 0
     by_id = {attributes(span)["latent_codes.request_id"]: span for span in collector.spans()}

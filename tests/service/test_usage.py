@@ -169,10 +169,10 @@ def test_the_route_and_the_metrics_say_how_codes_were_used(tmp_path: Path, tiny_
         codes = TINY_BINARY.encode(inputs).codes
         for start in range(0, 24, 2):
             body = {"inputs": inputs[start : start + 2].tolist()}
-            httpx.post(f"{service.url}/v1/models/tiny-binary/encode", json=body)
+            httpx.post(f"{service.url}/v1/models/tiny-binary/encode", json=body, timeout=30)
 
         def statistics() -> dict[str, Any]:
-            found: dict[str, Any] = httpx.get(f"{service.url}/v1/models/tiny-binary/statistics").json()
+            found: dict[str, Any] = httpx.get(f"{service.url}/v1/models/tiny-binary/statistics", timeout=30).json()
             return found
 
         # Each worker counts twice a second, and looks at margins then.
@@ -183,13 +183,13 @@ def test_the_route_and_the_metrics_say_how_codes_were_used(tmp_path: Path, tiny_
             entropy = -np.nan_to_num(shares * np.log2(shares)) - np.nan_to_num((1 - shares) * np.log2(1 - shares))
         np.testing.assert_allclose(reply["entropy_bits"], entropy, atol=1e-6)
         assert reply["dead_latents"] == np.flatnonzero((shares == 0) | (shares == 1)).tolist()
-        metrics = httpx.get(f"{service.url}/metrics").text
+        metrics = httpx.get(f"{service.url}/metrics", timeout=30).text
         assert 'latent_codes_code_window_rows{model="tiny-binary",version="1"} 24' in metrics
         assert 'latent_codes_code_entropy_bits{model="tiny-binary",version="1",latent="0"}' in metrics
         assert 'latent_codes_code_sampled_ratio{model="tiny-binary",version="1"} 0' in metrics
-        versioned = httpx.get(f"{service.url}/v1/models/tiny-binary/versions/1/statistics").json()
+        versioned = httpx.get(f"{service.url}/v1/models/tiny-binary/versions/1/statistics", timeout=30).json()
         assert versioned["num_rows"] == 24
-        assert httpx.get(f"{service.url}/v1/models/nobody/statistics").status_code == 404
+        assert httpx.get(f"{service.url}/v1/models/nobody/statistics", timeout=30).status_code == 404
 
 
 SHIPPED = Path(__file__).parents[2] / "models" / "shipped"
@@ -197,7 +197,10 @@ SHIPPED = Path(__file__).parents[2] / "models" / "shipped"
 
 def test_shipped_models_are_watched_for_drift_from_training(tmp_path: Path) -> None:
     """A black page and a white one, again and again, are no digits; sampled codes are counted as such."""
-    with ServiceProcess([SHIPPED], log=tmp_path / "log") as service, httpx.Client(base_url=service.url) as client:
+    with (
+        ServiceProcess([SHIPPED], log=tmp_path / "log") as service,
+        httpx.Client(base_url=service.url, timeout=30) as client,
+    ):
         model = "/v1/models/mnist-binary"
         black = {"inputs": [[0.0] * 784] * 100}
         assert client.post(f"{model}/encode", json=black).status_code == 200
