@@ -13,6 +13,8 @@ from contextlib import suppress
 import numpy as np
 
 _MAX_UNUSED_BYTES = 32 << 20
+_LEAST_BYTES = 1 << 20
+"""Of what is kept; of less the heap does so by itself."""
 _ROUNDED_BYTES = 2 << 20
 """Of a large page: bodies of about the same length fit into the same pieces."""
 
@@ -33,6 +35,8 @@ class BodyMemory:
 
     def take(self, num_bytes: int) -> memoryview:
         """So many bytes, at least one, with whatever is in them; they come back by themselves."""
+        if num_bytes < _LEAST_BYTES:
+            return np.empty(num_bytes, np.uint8).data
         piece = self._found(num_bytes) or _new(num_bytes)
         lent = np.frombuffer(piece, np.uint8, num_bytes)
         # Whatever is made of the view refers to this array, which nobody else has.

@@ -23,7 +23,7 @@ from service.process.long_bodies import LongBody
 _PLAIN = re.compile(rb"/v[12]/models/[A-Za-z0-9._/-]+")
 """A path with nothing escaped. Whatever is unusual is the application's."""
 _KNOWN_PATHS = 1024
-_ENOUGH_BYTES = 1 << 20
+_ENOUGH_BYTES = 1 << 17
 """Of a body, to be looked at before the rest of it comes: whether it is too long already. The rest of one whose length
 was said is read straight to where it is used.
 """

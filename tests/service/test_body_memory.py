@@ -58,6 +58,12 @@ def test_a_short_body_does_not_take_the_memory_of_a_long_one() -> None:
     del short
 
 
+def test_what_is_short_is_left_to_the_heap() -> None:
+    memory = BodyMemory()
+    assert len(memory.take(300_000)) == 300_000
+    assert memory.num_unused_bytes == 0
+
+
 def test_no_more_is_kept_than_was_allowed() -> None:
     memory = BodyMemory(max_unused_bytes=3 * LARGE_PAGE)
     bodies = [memory.take(LARGE_PAGE) for _ in range(8)]
