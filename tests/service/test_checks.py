@@ -66,3 +66,14 @@ def test_a_symbol_that_no_latent_has_is_refused_with_its_place(dtype: str, wrong
         checks.codes(manifest, array)
     with pytest.raises(InvalidFields, match=r"codes\[1\]\[0\]"):
         checks.codes(manifest, array[::2])
+
+
+@pytest.mark.parametrize("dtype", ["i1", "<i2", ">i2", "<i4", "<i8"])
+def test_a_symbol_below_0_is_none_of_many_categories_either(dtype: str) -> None:
+    manifest = manifest_of(TINY_BINARY).model_copy(update={"kind": "categorical", "num_categories": 1 << 16})
+    array = np.zeros((2, manifest.num_latents), dtype)
+    array[1, 2] = 127
+    assert (checks.codes(manifest, array) == array).all()
+    array[1, 2] = -1
+    with pytest.raises(InvalidFields, match=r"codes\[1\]\[2\]: expected an integer in 0\.\.65535, received -1"):
+        checks.codes(manifest, array)
