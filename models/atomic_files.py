@@ -1,13 +1,14 @@
 """Files that appear whole or not at all."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-_SUFFIX = ".partial"
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{16}\.partial")
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     where the system names no file: a full disk is noticed in a write.
     """
     # Its name is known before there is a file: an interrupt may come between the two.
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}{_SUFFIX}"
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.partial"
     try:
         with temporary.open("x+b") as file:
             yield file
@@ -35,4 +36,4 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 def is_unfinished(name: str) -> bool:
     """Whether a file of this name is one that `replacing` is writing, or was when its process was killed."""
-    return name.startswith(".") and name.endswith(_SUFFIX)
+    return _UNFINISHED.fullmatch(name) is not None

@@ -29,8 +29,6 @@ from training.errors import ConfigError, RunError
 from training.evaluation import EvaluationConfig
 
 CPU_SECONDS = "cpu-seconds.json"
-
-
 ROOT = Path("runs/benchmarks")
 
 

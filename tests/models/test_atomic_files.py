@@ -22,7 +22,7 @@ def test_what_was_there_stays_until_the_block_ends_and_for_good_if_it_raises(tmp
         (beside,) = (entry.name for entry in tmp_path.iterdir() if entry != path)
         assert is_unfinished(beside)
     assert path.read_bytes() == b"new"
-    assert not is_unfinished(path.name)
+    assert not any(is_unfinished(name) for name in (path.name, ".notes.partial", f"{beside}.old"))
     assert list(tmp_path.iterdir()) == [path]
 
 

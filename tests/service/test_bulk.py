@@ -250,9 +250,8 @@ def test_what_a_killed_process_had_not_finished_is_in_nobodys_way_and_gone_in_th
 ) -> None:
     codes = tmp_path / "codes"
     (codes / "_receipts").mkdir(parents=True)
-    left = ("._job.json.k0n9fhlj.partial", ".part-000000.parquet.x1.partial", "_receipts/.part-000001.json.y2.partial")
-    for name in left:
-        (codes / name).write_bytes(b"half of")
+    for name in ("._job.json", ".part-000000.parquet", "_receipts/.part-000001.json"):
+        (codes / f"{name}.0123456789abcdef.partial").write_bytes(b"half of")
     encode(dataset, codes, stored)
     encode(dataset, tmp_path / "expected", stored)
     assert bytes_in(codes).keys() == bytes_in(tmp_path / "expected").keys()
