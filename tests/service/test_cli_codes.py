@@ -514,6 +514,8 @@ def test_an_interrupted_command_leaves_the_file_that_was_there(
         stdin=reading,
         stderr=subprocess.DEVNULL,
         env=environment(),
+        # Where the tests run in the background of a script, SIGINT is ignored, and would be by this too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         os.write(writing, npy(TINY_BINARY.inputs(5000))[:200])  # the others never come
